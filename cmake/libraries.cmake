@@ -1,0 +1,24 @@
+# The libraries that we use, each as one target. Their headers are not ours to warn about.
+
+find_package(CapnProto CONFIG REQUIRED)
+find_package(CLI11 CONFIG REQUIRED)
+find_package(fmt CONFIG REQUIRED)
+
+# Archives, not shared objects: see bulkhead_program.
+function(bulkhead_archives target)
+  add_library(${target} INTERFACE)
+  foreach(archive IN LISTS ARGN)
+    find_library(BULKHEAD_${archive} NAMES lib${archive}.a REQUIRED)
+    target_link_libraries(${target} INTERFACE ${BULKHEAD_${archive}})
+  endforeach()
+endfunction()
+
+find_package(Threads REQUIRED)
+bulkhead_archives(lib_capnp capnp kj)                    # serialization only: no event loop, no RPC
+bulkhead_archives(lib_capnp_json capnp-json capnp kj)    # for the command line alone
+bulkhead_archives(lib_seccomp seccomp)
+bulkhead_archives(lib_capng cap-ng)
+bulkhead_archives(lib_uring uring)
+target_link_libraries(lib_capnp INTERFACE Threads::Threads)
+target_link_libraries(lib_capnp_json INTERFACE Threads::Threads)
+add_library(lib_fmt ALIAS fmt::fmt-header-only)

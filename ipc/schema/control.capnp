@@ -1,0 +1,99 @@
+@0xb8e02d5f97c4136a;
+# The control plane between the monitor and its children, one SOCK_SEQPACKET socket for each child,
+# one frame for each message. The monitor distrusts everything that a child says: a message names no
+# path and no other child, and what does not fit the child's state ends the VM.
+#
+# A child's life: setup messages → it says `sealed` (or `failed`) → `start` → events.
+
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("ipc::schema");
+
+struct Failure {
+  code @0 :Int32;     # an errno value, 0: none fits
+  context @1 :Text;   # for people; printed only after it was cut to 1 KiB of printable text
+  kind @2 :Kind;
+  enum Kind {
+    configuration @0; # what the operator asked for cannot be done: a damaged kernel, a bad device
+    host @1;          # the host lacks something
+    internal @2;      # a defect of ours, or a peer that broke the protocol
+  }
+}
+
+struct ToVcpuHost {
+  union {
+    setup @0 :VcpuHostSetup;
+    # First, once. Descriptors: guest RAM (a sealed memfd of memoryMib), the serial port's stream
+    # socket, the kernel image, the initial RAM disk if hasInitrd.
+
+    device @1 :DeviceSetup;
+    # Once for each device, in the order of their PCI slots. Descriptors: the vhost-user socket
+    # (connected), one kick eventfd for each queue, one call eventfd for each queue, one eventfd for
+    # configuration changes.
+
+    load @2 :Void;
+    # All devices are told: parse the kernel, greet the back ends, answer `loaded`.
+
+    kvm @3 :KvmSetup;
+    # Descriptor: /dev/kvm, lent for one KVM_CREATE_VM. Answer: `sealed`.
+
+    start @4 :Void;
+    powerButton @5 :Void;
+  }
+}
+
+struct VcpuHostSetup {
+  memoryMib @0 :UInt32;
+  cpus @1 :UInt16;
+  cmdline @2 :Text;
+  hasInitrd @3 :Bool;
+}
+
+struct DeviceSetup {
+  virtioId @0 :UInt16;
+  queues @1 :UInt16;
+}
+
+struct KvmSetup {
+  vcpuMmapBytes @0 :UInt32;
+  # KVM_GET_VCPU_MMAP_SIZE.
+  cpuid @1 :Data;
+  # What KVM_GET_SUPPORTED_CPUID gave: an array of struct kvm_cpuid_entry2.
+}
+
+struct FromVcpuHost {
+  union {
+    loaded @0 :Void;
+    sealed @1 :Void;
+    # Descriptors: the VM's, then each vCPU's in order. The monitor keeps them: it owns their lifetime.
+
+    failed @2 :Failure;
+    poweredOff @3 :Void;     # the guest entered S5
+    resetRequested @4 :Void; # by the reset register, the keyboard controller
+    crashed @5 :Text;        # triple fault, or KVM cannot go on: the reason
+    deviceFailed @6 :DeviceFailure;
+    # The guest goes on without it: DEVICE_NEEDS_RESET.
+  }
+}
+
+struct DeviceFailure {
+  slot @0 :UInt16;   # index in the order of `device` messages
+  reason @1 :Text;
+}
+
+struct ToBackend {
+  block @0 :BlockSetup;
+  # First, once. Descriptors: the image, the vhost-user socket (connected).
+}
+
+struct BlockSetup {
+  readonly @0 :Bool;
+  serial @1 :Text;    # at most 20 bytes
+  queues @2 :UInt16;  # the most that the front end may use, 1 to 64
+}
+
+struct FromBackend {
+  union {
+    sealed @0 :Void;
+    failed @1 :Failure;
+  }
+}

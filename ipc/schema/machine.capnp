@@ -1,0 +1,67 @@
+@0xd3f1a86c0b5e4721;
+# One virtual machine as its operator describes it: the command line, machine.json (through Cap'n
+# Proto's JSON codec) and the message that `bulkhead` hands to `bulkhead-monitor` are views of this.
+# Trust: written by the operator. Paths are opened by the monitor with the operator's rights and
+# never go further than the monitor.
+
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("ipc::schema");
+
+struct Machine {
+  name @0 :Text;
+  # Shown in messages and in the process list. 1 to 64 of [A-Za-z0-9._-]; empty: "vm".
+
+  cpus @1 :UInt16 = 1;
+  # Virtual CPUs, 1 to what the host's KVM allows.
+
+  memoryMib @2 :UInt32 = 512;
+  # Guest RAM in MiB, at least 16.
+
+  kernel @3 :Text;
+  # Path of a Linux bzImage, or of an ELF image with the PVH note.
+
+  initrd @4 :Text;
+  # Path of the initial RAM disk; empty: none.
+
+  cmdline @5 :Text;
+  # Kernel command line, at most 2047 bytes.
+
+  disks @6 :List(Disk);
+  devices @7 :List(Device);
+  serial @8 :Serial;
+}
+
+struct Disk {
+  path @0 :Text;
+  # A raw image file or a block device, a multiple of 512 bytes long.
+
+  readonly @1 :Bool;
+
+  serial @2 :Text;
+  # What the guest reads as the disk's serial number, at most 20 bytes; empty: "disk0", "disk1", …
+
+  queues @3 :UInt16;
+  # Request queues, at most 64; 0: one for each virtual CPU, at most 16.
+}
+
+struct Device {
+  # A virtio device whose back end runs elsewhere and listens for a vhost-user front end.
+
+  socket @0 :Text;
+  # Path of the back end's listening Unix socket.
+
+  id @1 :UInt16;
+  # Virtio device id (virtio 1.2, 5), 1 to 63.
+
+  queues @2 :UInt16 = 1;
+  # Virtqueues, 1 to 64.
+}
+
+struct Serial {
+  union {
+    stdio @0 :Void;   # the terminal or pipe that the command runs on
+    pty @1 :Void;     # a new pseudo terminal, its name is printed
+    file @2 :Text;    # output is appended to this file; no input
+    none @3 :Void;    # output is thrown away
+  }
+}
