@@ -88,7 +88,7 @@ struct ToBackend {
 struct BlockSetup {
   readonly @0 :Bool;
   serial @1 :Text;    # at most 20 bytes
-  queues @2 :UInt16;  # the most that the front end may use, 1 to 64
+  queues @2 :UInt16;  # the most that the front end may use, 1 to maxQueues of machine.capnp
 }
 
 struct FromBackend {

@@ -7,12 +7,17 @@
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("ipc::schema");
 
+const maxCpus :UInt16 = 240;
+# What fits 8-bit APIC ids, and one message with a descriptor for each.
+
+const maxQueues :UInt16 = 64;
+
 struct Machine {
   name @0 :Text;
   # Shown in messages and in the process list. 1 to 64 of [A-Za-z0-9._-]; empty: "vm".
 
   cpus @1 :UInt16 = 1;
-  # Virtual CPUs, 1 to what the host's KVM allows.
+  # Virtual CPUs, 1 to maxCpus and no more than the host's KVM allows.
 
   memoryMib @2 :UInt32 = 512;
   # Guest RAM in MiB, at least 16.
@@ -41,7 +46,7 @@ struct Disk {
   # What the guest reads as the disk's serial number, at most 20 bytes; empty: "disk0", "disk1", …
 
   queues @3 :UInt16;
-  # Request queues, at most 64; 0: one for each virtual CPU, at most 16.
+  # Request queues, at most maxQueues; 0: one for each virtual CPU, at most 16.
 }
 
 struct Device {
@@ -54,7 +59,7 @@ struct Device {
   # Virtio device id (virtio 1.2, 5), 1 to 63.
 
   queues @2 :UInt16 = 1;
-  # Virtqueues, 1 to 64.
+  # Virtqueues, 1 to maxQueues.
 }
 
 struct Serial {
