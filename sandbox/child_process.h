@@ -77,6 +77,7 @@ class ChildProcess {
   friend ipc::Result<ChildProcess> spawn(ChildSpec spec);
   ChildProcess(std::string name, pid_t pid, ipc::UniqueFd pidfd)
       : name_(std::move(name)), pid_(pid), pidfd_(std::move(pidfd)) {}
+  static ipc::Result<ChildProcess> start(ChildSpec& spec);
   ipc::Result<std::optional<Exit>> reap(int options);
 
   std::string name_;

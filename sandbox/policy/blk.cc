@@ -1,0 +1,47 @@
+// Entered before the first byte of a guest or of a front end is read.
+#include "sandbox/policy/blk.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#ifndef F_GET_SEALS
+#define F_GET_SEALS 1034
+#endif
+
+namespace sandbox {
+namespace {
+
+constexpr Rule kTable[] = {
+    {SYS_io_uring_enter, "submit and await I/O; kBlkRingOpcodes narrows it", {on(Slot::Ring)}},
+    {SYS_write, "raise guest interrupts (call eventfds), write the log"},
+    {SYS_read, "kick eventfds, vhost-user bytes"},
+    {SYS_recvmsg, "vhost-user requests and control frames, with their descriptors"},
+    {SYS_sendmsg, "vhost-user replies, control frames"},
+    {SYS_ppoll, "wait for a socket's rest of a message"},
+    {SYS_poll, "the same, as the C library makes it"},
+    {SYS_clock_gettime, "time, where the vDSO cannot tell it"},
+    {SYS_futex, "C++ run time: one-time initialisation"},
+    {SYS_io_uring_register,
+     "a vring's kick eventfd becomes a fixed file",
+     {on(Slot::Ring), equals(1, IORING_REGISTER_FILES_UPDATE)}},
+    {SYS_io_uring_register, "the same, with tags", {on(Slot::Ring), equals(1, IORING_REGISTER_FILES_UPDATE2)}},
+    {SYS_mmap, "map the memory table and the in-flight region; allocate; never executable", {forbids(2, PROT_EXEC)}},
+    {SYS_munmap, "drop an old memory table; free"},
+    {SYS_madvise, "leave guest RAM out of core dumps; give memory back"},
+    {SYS_brk, "allocate"},
+    {SYS_mremap, "grow a large allocation"},
+    {SYS_close, "drop replaced descriptors"},
+    {SYS_fcntl, "refuse memory that its owner could truncate", {equals(1, F_GET_SEALS)}},
+    {SYS_fstat, "size of a memory region's file"},
+    {SYS_newfstatat, "fstat(), as glibc 2.33 to 2.38 make it", {equals(3, AT_EMPTY_PATH)}},
+    {SYS_restart_syscall, "go on with a wait that a stop signal interrupted"},
+    {SYS_rt_sigreturn, "return from a signal handler"},
+    {SYS_exit_group, "stop"},
+};
+
+}  // namespace
+
+constinit const Policy kBlkPolicy = kTable;
+
+}  // namespace sandbox
