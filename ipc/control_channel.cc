@@ -26,19 +26,18 @@ Result<> ControlChannel::send(capnp::MessageBuilder& message, std::span<const in
 
 Result<std::optional<Frame>> ControlChannel::receive(bool wait) {
   Frame frame;
-  frame.words_.resize(kMaxFrameBytes / sizeof(capnp::word));
-  auto received = TRY(receive_with_fds(socket_, std::as_writable_bytes(std::span(frame.words_)), kMaxPassedFds,
-                                       wait ? 0 : MSG_DONTWAIT));
+  frame.words_ = kj::heapArray<capnp::word>(kMaxFrameBytes / sizeof(capnp::word));
+  kj::ArrayPtr<kj::byte> room = frame.words_.asBytes();
+  auto received = TRY(receive_with_fds(socket_, std::as_writable_bytes(std::span(room.begin(), room.size())),
+                                       kMaxPassedFds, wait ? 0 : MSG_DONTWAIT));
   if (received.bytes == 0) return std::optional<Frame>();
   if (received.bytes % sizeof(capnp::word) != 0) return failure(EBADMSG, "control message of an odd size");
-  frame.words_.resize(received.bytes / sizeof(capnp::word));
-  frame.words_.shrink_to_fit();
   frame.fds = std::move(received.fds);
   return guarded([&]() -> Result<std::optional<Frame>> {
     capnp::ReaderOptions limits;
     limits.traversalLimitInWords = 4 * kMaxFrameBytes / sizeof(capnp::word);
     limits.nestingLimit = 16;
-    const kj::ArrayPtr<const capnp::word> words(frame.words_.data(), frame.words_.size());
+    const kj::ArrayPtr<const capnp::word> words = frame.words_.slice(0, received.bytes / sizeof(capnp::word));
     frame.reader_ = std::make_unique<capnp::FlatArrayMessageReader>(words, limits);
     return std::optional<Frame>(std::move(frame));
   });

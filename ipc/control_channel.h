@@ -30,7 +30,7 @@ class Frame {
 
  private:
   friend class ControlChannel;
-  std::vector<capnp::word> words_;
+  kj::Array<capnp::word> words_;
   std::unique_ptr<capnp::FlatArrayMessageReader> reader_;  // reads words_
 };
 

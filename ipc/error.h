@@ -1,13 +1,13 @@
 // Failures on control paths: what failed, and while doing what.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <cerrno>
 #include <cstring>
 #include <expected>
 #include <string>
 #include <utility>
-
-#include <fmt/format.h>
 
 namespace ipc {
 
@@ -37,9 +37,9 @@ inline std::string describe(const Error& error) {
 }  // namespace ipc
 
 // The value of `expression`, or return its error from the function around it.
-#define TRY(expression)                                                    \
-  __extension__({                                                          \
-    auto result_ = (expression);                                           \
-    if (!result_) return std::unexpected(std::move(result_).error());      \
-    std::move(result_).value();                                            \
+#define TRY(expression)                                               \
+  __extension__({                                                     \
+    auto result_ = (expression);                                      \
+    if (!result_) return std::unexpected(std::move(result_).error()); \
+    std::move(result_).value();                                       \
   })

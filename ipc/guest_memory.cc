@@ -43,9 +43,8 @@ bool GuestMemory::add_region(GuestAddress base, std::uint64_t length, Mapping ma
 }
 
 bool GuestMemory::remove_region(GuestAddress base, std::uint64_t length) {
-  return std::erase_if(regions_, [&](const Region& region) {
-           return region.base == base && region.bytes.size() == length;
-         }) > 0;
+  return std::erase_if(regions_,
+                       [&](const Region& region) { return region.base == base && region.bytes.size() == length; }) > 0;
 }
 
 std::optional<GuestBuffer> GuestMemory::slice(GuestAddress start, std::uint64_t length) const {

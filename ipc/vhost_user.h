@@ -69,7 +69,9 @@ enum class ProtocolFeature : unsigned {
   Status = 16,
 };
 
-constexpr std::uint64_t bit(ProtocolFeature feature) { return std::uint64_t{1} << static_cast<unsigned>(feature); }
+constexpr std::uint64_t bit(ProtocolFeature feature) {
+  return std::uint64_t{1} << static_cast<unsigned>(feature);
+}
 
 // Feature bit of GET_FEATURES that offers the protocol features; never shown to a driver.
 inline constexpr std::uint64_t kProtocolFeaturesBit = std::uint64_t{1} << 30;

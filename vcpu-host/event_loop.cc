@@ -26,10 +26,11 @@ void EventLoop::unwatch(const UniqueFd& fd) {
   if (callbacks_.erase(fd.get()) > 0) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd.get(), nullptr);
 }
 
-Result<> EventLoop::watch_writable(const UniqueFd& fd, bool writable) {
-  epoll_event event{.events = writable ? EPOLLIN | EPOLLOUT : EPOLLIN, .data = {.fd = fd.get()}};
+Result<> EventLoop::watch_for(const UniqueFd& fd, bool readable, bool writable) {
+  const std::uint32_t events = (readable ? std::uint32_t{EPOLLIN} : 0) | (writable ? std::uint32_t{EPOLLOUT} : 0);
+  epoll_event event{.events = events, .data = {.fd = fd.get()}};
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd.get(), &event) != 0)
-    return ipc::system_failure("watch a descriptor for writing");
+    return ipc::system_failure("change what a descriptor is watched for");
   return {};
 }
 

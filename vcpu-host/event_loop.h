@@ -18,7 +18,9 @@ class EventLoop {
   ipc::Result<> watch(const ipc::UniqueFd& fd, std::function<void()> ready);
   void unwatch(const ipc::UniqueFd& fd);
   // Also call `ready` when `fd`, which is watched, is writable; or no more.
-  ipc::Result<> watch_writable(const ipc::UniqueFd& fd, bool writable);
+  ipc::Result<> watch_writable(const ipc::UniqueFd& fd, bool writable) { return watch_for(fd, true, writable); }
+  // Call `ready` when `fd`, which is watched, is readable, if so asked; or writable, if so asked; or has hung up.
+  ipc::Result<> watch_for(const ipc::UniqueFd& fd, bool readable, bool writable);
 
   // Runs until stop().
   ipc::Result<> run();

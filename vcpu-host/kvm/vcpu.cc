@@ -46,28 +46,23 @@ Result<Vcpu> Vcpu::create(const Vm& vm, std::uint32_t index, std::size_t mmap_by
   Vcpu vcpu(std::move(fd), std::move(run), index);
 
   // CPUID comes first: without it KVM does not know which MSRs this vCPU has.
-  std::vector<std::byte> bytes(sizeof(kvm_cpuid2) + cpuid.size() * sizeof(kvm_cpuid_entry2));
-  // SAFETY: new's alignment suffices for both structures; the size above is that of all entries.
-  auto* table = reinterpret_cast<kvm_cpuid2*>(bytes.data());
+  Entries<kvm_cpuid2, kvm_cpuid_entry2> table(cpuid.size());
   table->nent = static_cast<std::uint32_t>(cpuid.size());
   std::memcpy(table->entries, cpuid.data(), cpuid.size() * sizeof(kvm_cpuid_entry2));
-  TRY(kvm_call(vcpu.fd_, KVM_SET_CPUID2, table, "KVM_SET_CPUID2"));
+  TRY(kvm_call(vcpu.fd_, KVM_SET_CPUID2, table.get(), "KVM_SET_CPUID2"));
   TRY(vcpu.set_msrs());
   TRY(vcpu.set_local_apic());
   return vcpu;
 }
 
 Result<> Vcpu::set_msrs() {
-  struct {
-    kvm_msrs header;
-    kvm_msr_entry entries[2];
-  } msrs{};
-  msrs.entries[0].index = kMtrrDefaultType;
-  msrs.entries[0].data = kMtrrEnabledWriteBack;
-  msrs.entries[1].index = kMiscEnable;  // last: KVM stops at the first MSR that this vCPU lacks
-  msrs.entries[1].data = kFastStrings;
-  msrs.header.nmsrs = 2;
-  if (TRY(kvm_call(fd_, KVM_SET_MSRS, &msrs, "KVM_SET_MSRS")) == 0)
+  Entries<kvm_msrs, kvm_msr_entry> msrs(2);
+  msrs->nmsrs = 2;
+  msrs->entries[0].index = kMtrrDefaultType;
+  msrs->entries[0].data = kMtrrEnabledWriteBack;
+  msrs->entries[1].index = kMiscEnable;  // last: KVM stops at the first MSR that this vCPU lacks
+  msrs->entries[1].data = kFastStrings;
+  if (TRY(kvm_call(fd_, KVM_SET_MSRS, msrs.get(), "KVM_SET_MSRS")) == 0)
     return failure(EINVAL, "KVM_SET_MSRS: no memory types");
   return {};
 }
@@ -113,7 +108,8 @@ std::optional<Crash> Vcpu::serve_exit(const Bus& ports, const Bus& memory) {
       // String instructions give several accesses of one size to one port.
       const std::span<std::byte> all = run_.bytes();
       const std::size_t size = run.io.size;
-      if (run.io.data_offset > all.size() || run.io.count > (all.size() - run.io.data_offset) / std::max<std::size_t>(size, 1))
+      if (run.io.data_offset > all.size() ||
+          run.io.count > (all.size() - run.io.data_offset) / std::max<std::size_t>(size, 1))
         return Crash{"KVM told of a port access outside its own page"};
       for (std::size_t i = 0; i < run.io.count; ++i) {
         const std::span<std::byte> data = all.subspan(run.io.data_offset + i * size, size);

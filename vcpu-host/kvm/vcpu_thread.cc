@@ -72,6 +72,8 @@ void VcpuThread::wait_while(std::uint32_t state) const {
   while (word.load(std::memory_order_acquire) == state) futex(word, FUTEX_WAIT_PRIVATE, state);
 }
 
-void VcpuThread::resume() { set_state(kRunning); }
+void VcpuThread::resume() {
+  set_state(kRunning);
+}
 
 }  // namespace vcpu_host

@@ -77,16 +77,13 @@ Result<> Vm::set_routes() const {
     std::uint32_t gsi, chip, pin;
   };
   std::vector<Pin> pins;
-  for (std::uint32_t irq = 0; irq < 16; ++irq)
-    pins.push_back({irq, irq < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE, irq % 8});
+  constexpr std::uint32_t kPics[] = {KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE};
+  for (std::uint32_t irq = 0; irq < 16; ++irq) pins.push_back({irq, kPics[irq / 8], irq % 8});
   // The PIT's interrupt is pin 2 of the IOAPIC, as on a PC (MADT has the override); pin 2 has no other source.
   for (std::uint32_t pin = 0; pin < layout::kIoApicPins; ++pin)
     if (pin != 2) pins.push_back({pin, KVM_IRQCHIP_IOAPIC, pin == 0 ? 2 : pin});
 
-  std::vector<std::byte> bytes(sizeof(kvm_irq_routing) +
-                               (pins.size() + messages_.size()) * sizeof(kvm_irq_routing_entry));
-  // SAFETY: new's alignment suffices for both structures; the size above is that of all entries.
-  auto* table = reinterpret_cast<kvm_irq_routing*>(bytes.data());
+  Entries<kvm_irq_routing, kvm_irq_routing_entry> table(pins.size() + messages_.size());
   for (const Pin& pin : pins) {
     kvm_irq_routing_entry& entry = table->entries[table->nr++];
     entry.gsi = pin.gsi;
@@ -102,7 +99,7 @@ Result<> Vm::set_routes() const {
     entry.u.msi.address_hi = static_cast<std::uint32_t>(message.address >> 32);
     entry.u.msi.data = message.data;
   }
-  TRY(kvm_call(fd_, KVM_SET_GSI_ROUTING, table, "KVM_SET_GSI_ROUTING"));
+  TRY(kvm_call(fd_, KVM_SET_GSI_ROUTING, table.get(), "KVM_SET_GSI_ROUTING"));
   return {};
 }
 
@@ -119,7 +116,9 @@ Result<> Vm::irqfd(const UniqueFd& event, const UniqueFd* resample, Gsi gsi, std
   return {};
 }
 
-Result<> Vm::connect_interrupt(const UniqueFd& event, Gsi gsi) { return irqfd(event, nullptr, gsi, 0); }
+Result<> Vm::connect_interrupt(const UniqueFd& event, Gsi gsi) {
+  return irqfd(event, nullptr, gsi, 0);
+}
 
 Result<> Vm::disconnect_interrupt(const UniqueFd& event, Gsi gsi) {
   return irqfd(event, nullptr, gsi, KVM_IRQFD_FLAG_DEASSIGN);
@@ -139,7 +138,9 @@ Result<> Vm::ioeventfd(ipc::GuestAddress address, const UniqueFd& kick, std::uin
   return {};
 }
 
-Result<> Vm::attach_doorbell(ipc::GuestAddress address, const UniqueFd& kick) { return ioeventfd(address, kick, 0); }
+Result<> Vm::attach_doorbell(ipc::GuestAddress address, const UniqueFd& kick) {
+  return ioeventfd(address, kick, 0);
+}
 
 Result<> Vm::detach_doorbell(ipc::GuestAddress address, const UniqueFd& kick) {
   return ioeventfd(address, kick, KVM_IOEVENTFD_FLAG_DEASSIGN);

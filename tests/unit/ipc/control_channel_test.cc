@@ -72,13 +72,17 @@ SCENARIO("A peer's garbage is an error, never more", "[security-33]") {
 
   WHEN("a frame is no whole number of words") {
     send_raw(channel.a, std::array<std::byte, 13>{});
-    THEN("it is refused") { CHECK(channel.b.receive().error().code == EBADMSG); }
+    THEN("it is refused") {
+      CHECK(channel.b.receive().error().code == EBADMSG);
+    }
   }
   WHEN("the segment table announces more than there is") {
     std::array<std::byte, 16> words{};
     words.fill(std::byte{0xff});
     send_raw(channel.a, words);
-    THEN("it is refused") { CHECK(channel.b.receive().error().code == EBADMSG); }
+    THEN("it is refused") {
+      CHECK(channel.b.receive().error().code == EBADMSG);
+    }
   }
   WHEN("a pointer leads out of the message") {
     std::array<std::byte, 16> words{};
@@ -100,7 +104,9 @@ SCENARIO("A peer's garbage is an error, never more", "[security-33]") {
   WHEN("a frame is larger than the bound") {
     const std::vector<std::byte> large(ipc::kMaxFrameBytes + 8);
     send_raw(channel.a, large);
-    THEN("it is refused") { CHECK(channel.b.receive().error().code == EMSGSIZE); }
+    THEN("it is refused") {
+      CHECK(channel.b.receive().error().code == EMSGSIZE);
+    }
   }
 }
 

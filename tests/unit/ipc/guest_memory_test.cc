@@ -59,15 +59,15 @@ SCENARIO("A region that cannot be right is refused", "[security-1]") {
   GuestMemory memory;
   REQUIRE(memory.add_region({0x10000}, kPage, pages(1)));
 
-  CHECK_FALSE(memory.add_region({0x20000}, 0, pages(1)));                 // empty
-  CHECK_FALSE(memory.add_region({0x20000}, kPage + 1, pages(1)));         // longer than its mapping
-  CHECK_FALSE(memory.add_region({0x20000}, kPage, pages(1), 1));          // leaves its mapping
-  CHECK_FALSE(memory.add_region({0x20000}, 1, pages(1), kTop));           // offset beyond all
-  CHECK_FALSE(memory.add_region({kTop - 10}, kPage, pages(1)));           // wraps
-  CHECK_FALSE(memory.add_region({0x10fff}, kPage, pages(1)));             // overlaps at its start
-  CHECK_FALSE(memory.add_region({0x0f001}, kPage, pages(1)));             // overlaps at its end
-  CHECK(memory.add_region({0x11000}, kPage, pages(1)));                   // adjacent
-  CHECK(memory.add_region({kTop - (kPage - 1)}, kPage, pages(1)));        // up to the last address
+  CHECK_FALSE(memory.add_region({0x20000}, 0, pages(1)));           // empty
+  CHECK_FALSE(memory.add_region({0x20000}, kPage + 1, pages(1)));   // longer than its mapping
+  CHECK_FALSE(memory.add_region({0x20000}, kPage, pages(1), 1));    // leaves its mapping
+  CHECK_FALSE(memory.add_region({0x20000}, 1, pages(1), kTop));     // offset beyond all
+  CHECK_FALSE(memory.add_region({kTop - 10}, kPage, pages(1)));     // wraps
+  CHECK_FALSE(memory.add_region({0x10fff}, kPage, pages(1)));       // overlaps at its start
+  CHECK_FALSE(memory.add_region({0x0f001}, kPage, pages(1)));       // overlaps at its end
+  CHECK(memory.add_region({0x11000}, kPage, pages(1)));             // adjacent
+  CHECK(memory.add_region({kTop - (kPage - 1)}, kPage, pages(1)));  // up to the last address
 }
 
 SCENARIO("A region is removed by its exact range") {

@@ -8,8 +8,12 @@ using ipc::UniqueFd;
 
 namespace {
 
-UniqueFd open_null() { return UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC)); }
-bool is_open(int fd) { return ::fcntl(fd, F_GETFD) >= 0; }
+UniqueFd open_null() {
+  return UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+}
+bool is_open(int fd) {
+  return ::fcntl(fd, F_GETFD) >= 0;
+}
 
 }  // namespace
 
@@ -20,8 +24,12 @@ SCENARIO("A descriptor has one owner") {
     REQUIRE(is_open(number));
 
     WHEN("its owner goes") {
-      { const UniqueFd scoped = std::move(owner); }
-      THEN("it is closed") { CHECK_FALSE(is_open(number)); }
+      {
+        const UniqueFd scoped = std::move(owner);
+      }
+      THEN("it is closed") {
+        CHECK_FALSE(is_open(number));
+      }
     }
     WHEN("it is moved") {
       const UniqueFd next = std::move(owner);
