@@ -1,0 +1,33 @@
+// What a vhost-user session needs of a kind of device. blk::Device is one.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "backends/virtio/vring.h"
+#include "ipc/error.h"
+
+namespace virtio {
+
+inline constexpr std::uint16_t kMaxQueues = 64;
+
+class Device {
+ public:
+  virtual ~Device() = default;
+
+  // The device type's feature bits (virtio 1.2, 5); the session adds those of rings and transport.
+  virtual std::uint64_t features() const = 0;
+  virtual std::uint16_t queues() const = 0;  // 1 to kMaxQueues
+  // The configuration space as the driver reads it, at most 256 bytes.
+  virtual std::span<const std::byte> config() const = 0;
+
+  // What the driver accepted of features(). No ring is running.
+  virtual void accept(std::uint64_t features) = 0;
+
+  // Ring `index` runs: take chains from it, now and at each kick, until stop(). `ring` stays in place.
+  virtual ipc::Result<> start(std::uint16_t index, Vring& ring) = 0;
+  // Nothing of ring `index` is in flight; take nothing more from it, and forget it.
+  virtual void stop(std::uint16_t index) = 0;
+};
+
+}  // namespace virtio

@@ -1,0 +1,111 @@
+// A vhost-user connection as the back end sees it: the state that the front end builds up by its
+// messages, and their answers.
+//
+// One rule for a bad message (unknown, wrong size, wrong descriptors, wrong value, wrong moment): it
+// changes nothing; if REPLY_ACK was negotiated and the message asks for an answer, the answer is a
+// failure; otherwise the connection is closed, because the front end could not know that it failed.
+// GET_CONFIG beyond the bounds is answered with an empty payload, as the protocol says.
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string_view>
+
+#include "backends/virtio/device.h"
+#include "backends/virtio/memory_table.h"
+#include "ipc/vhost_user_socket.h"
+
+namespace virtio {
+
+class Session {
+ public:
+  // Both are borrowed for the session's life.
+  Session(ipc::vhost_user::Socket& socket, Device& device) : socket_(socket), device_(device) {}
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  // Handles one message, or holds it until what it touches is at rest (see holding()). An error: the
+  // connection is of no more use. Not while holding().
+  ipc::Result<> handle(ipc::vhost_user::Message message);
+
+  // A message waits until requests in flight are done. Meanwhile the device takes no new chain, and
+  // no other message is read.
+  bool holding() const { return held_.has_value(); }
+  // To be called when requests were completed and published: handles the held message if it need not wait any more.
+  ipc::Result<> resume();
+
+  bool at_rest() const;  // no request is in flight
+  // Stops all rings; only when at rest.
+  void end() { reset_rings(); }
+
+  // Why a message was last answered with a failure, once: for the log.
+  std::optional<ipc::Error> take_refusal() { return std::exchange(refusal_, std::nullopt); }
+
+ private:
+  using Message = ipc::vhost_user::Message;
+
+  struct Handler;
+  static const Handler kHandlers[];
+  static const Handler* find(std::uint32_t request);
+
+  ipc::Result<> answer(const Handler* handler, Message& message);
+  ipc::Result<> check(const Handler* handler, const Message& message) const;
+  ipc::Result<> reply(const Message& message, std::span<const std::byte> payload);
+  ipc::Result<> reply_number(const Message& message, std::uint64_t value) {
+    return reply(message, ipc::vhost_user::payload_of(value));
+  }
+
+  ipc::Result<> get_features(Message& message);
+  ipc::Result<> set_features(Message& message);
+  ipc::Result<> get_protocol_features(Message& message);
+  ipc::Result<> set_protocol_features(Message& message);
+  ipc::Result<> accept_silently(Message& message);
+  ipc::Result<> get_queue_num(Message& message);
+  ipc::Result<> get_max_mem_slots(Message& message);
+  ipc::Result<> set_mem_table(Message& message);
+  ipc::Result<> add_mem_reg(Message& message);
+  ipc::Result<> rem_mem_reg(Message& message);
+  ipc::Result<> set_vring_num(Message& message);
+  ipc::Result<> set_vring_addr(Message& message);
+  ipc::Result<> set_vring_base(Message& message);
+  ipc::Result<> get_vring_base(Message& message);
+  ipc::Result<> set_vring_kick(Message& message);
+  ipc::Result<> set_vring_call(Message& message);
+  ipc::Result<> set_vring_err(Message& message);
+  ipc::Result<> set_vring_enable(Message& message);
+  ipc::Result<> get_config(Message& message);
+  ipc::Result<> set_config(Message& message);
+  ipc::Result<> reset_device(Message& message);
+  ipc::Result<> get_status(Message& message);
+  ipc::Result<> set_status(Message& message);
+
+  std::uint64_t offered_features() const;
+  bool negotiated(ipc::vhost_user::ProtocolFeature feature) const {
+    return (protocol_features_ & ipc::vhost_user::bit(feature)) != 0;
+  }
+  ipc::Result<Vring*> ring_at(std::uint32_t index);
+  ipc::Result<SplitQueue> make_queue(const Vring& ring, const MemoryTable& memory) const;
+  ipc::Result<> start_if_ready(Vring& ring);
+  void stop_ring(Vring& ring);
+  void reset_rings();
+  std::uint16_t index_of(const Vring& ring) const { return static_cast<std::uint16_t>(&ring - rings_.data()); }
+  // Running rings go on where they are, in `memory`; nothing changes unless all of them can.
+  ipc::Result<> move_to(MemoryTable memory);
+  struct RingEvent {
+    Vring* ring;
+    ipc::UniqueFd eventfd;  // empty: the front end wants none
+  };
+  ipc::Result<RingEvent> ring_event(Message& message);
+
+  ipc::vhost_user::Socket& socket_;
+  Device& device_;
+  std::uint64_t features_ = 0;
+  std::uint64_t protocol_features_ = 0;
+  std::uint8_t status_ = 0;
+  MemoryTable memory_;
+  std::array<Vring, kMaxQueues> rings_;  // after memory_: their queues point into it
+  std::optional<Message> held_;
+  std::optional<ipc::Error> refusal_;
+};
+
+}  // namespace virtio

@@ -1,0 +1,196 @@
+// The session's messages about memory and rings.
+
+#include <algorithm>
+#include <cstring>
+
+#include "backends/virtio/features.h"
+#include "backends/virtio/session.h"
+
+namespace virtio {
+
+using ipc::failure;
+using ipc::Result;
+using ipc::vhost_user::MemoryRegion;
+using ipc::vhost_user::MemoryTableHeader;
+using ipc::vhost_user::SingleMemoryRegion;
+using ipc::vhost_user::VringAddr;
+using ipc::vhost_user::VringState;
+
+Result<> Session::set_mem_table(Message& message) {
+  MemoryTableHeader header;
+  std::memcpy(&header, message.payload.data(), sizeof header);
+  const std::size_t count = (message.payload.size() - sizeof header) / sizeof(MemoryRegion);
+  const bool whole = message.payload.size() == sizeof header + count * sizeof(MemoryRegion);
+  if (!whole || header.regions != count || message.fds.size() != count)
+    return failure(EINVAL, fmt::format("vhost-user: memory table of {} regions in {} bytes with {} descriptors",
+                                       header.regions, message.payload.size(), message.fds.size()));
+  MemoryTable table;
+  for (std::size_t i = 0; i < count; ++i) {
+    MemoryRegion region;
+    std::memcpy(&region, message.payload.data() + sizeof header + i * sizeof region, sizeof region);
+    TRY(table.add(region, message.fds[i]));
+  }
+  return move_to(std::move(table));
+}
+
+Result<> Session::add_mem_reg(Message& message) {
+  return memory_.add(message.as<SingleMemoryRegion>()->region, message.fds[0]);
+}
+
+Result<> Session::rem_mem_reg(Message& message) {
+  const MemoryRegion region = message.as<SingleMemoryRegion>()->region;
+  const bool in_use = std::ranges::any_of(rings_, [&](const Vring& ring) {
+    if (!ring.running()) return false;
+    return std::ranges::any_of(
+        std::array{ring.addresses_->descriptor, ring.addresses_->available, ring.addresses_->used},
+        [&](std::uint64_t address) {
+          return address >= region.user_address && address - region.user_address < region.size;
+        });
+  });
+  if (in_use) return failure(EBUSY, "vhost-user: REM_MEM_REG of memory in which a ring runs");
+  return memory_.remove(region);
+}
+
+Result<> Session::move_to(MemoryTable memory) {
+  std::array<std::optional<SplitQueue>, kMaxQueues> moved;
+  for (const Vring& ring : rings_)
+    if (ring.running()) moved[index_of(ring)] = TRY(make_queue(ring, memory));
+  memory_ = std::move(memory);
+  for (Vring& ring : rings_)
+    if (ring.running()) ring.queue_ = std::move(moved[index_of(ring)]);
+  return {};
+}
+
+Result<Vring*> Session::ring_at(std::uint32_t index) {
+  if (index >= device_.queues())
+    return failure(EINVAL, fmt::format("vhost-user: ring {} of a device that has {}", index, device_.queues()));
+  return &rings_[index];
+}
+
+Result<SplitQueue> Session::make_queue(const Vring& ring, const MemoryTable& memory) const {
+  const auto descriptors = memory.to_guest(ring.addresses_->descriptor);
+  const auto available = memory.to_guest(ring.addresses_->available);
+  const auto used = memory.to_guest(ring.addresses_->used);
+  if (!descriptors || !available || !used) return failure(EINVAL, "vhost-user: ring outside of the memory table");
+  const RingFeatures features{
+      .indirect = (features_ & kIndirectDesc) != 0,
+      .event_idx = (features_ & kEventIdx) != 0,
+  };
+  const std::uint16_t next = ring.running() ? ring.queue_->next_available() : ring.base_;
+  return SplitQueue::create(memory.memory(), ring.size_, {*descriptors, *available, *used}, features, next);
+}
+
+Result<> Session::start_if_ready(Vring& ring) {
+  // Without the protocol features a ring is enabled from the start.
+  const bool enabled = ring.enabled_ || (features_ & ipc::vhost_user::kProtocolFeaturesBit) == 0;
+  if (ring.running() || !enabled || !ring.kick_ || ring.size_ == 0 || !ring.addresses_) return {};
+  ring.queue_ = TRY(make_queue(ring, memory_));
+  ring.failed_ = false;
+  auto started = device_.start(index_of(ring), ring);
+  if (!started) ring.queue_.reset();
+  return started;
+}
+
+void Session::stop_ring(Vring& ring) {
+  if (!ring.running()) return;
+  device_.stop(index_of(ring));
+  ring.base_ = ring.queue_->next_available();
+  ring.queue_.reset();
+}
+
+void Session::reset_rings() {
+  for (Vring& ring : rings_) {
+    stop_ring(ring);
+    ring = Vring();
+  }
+}
+
+Result<> Session::set_vring_num(Message& message) {
+  const VringState state = *message.as<VringState>();
+  Vring* ring = TRY(ring_at(state.index));
+  if (ring->running()) return failure(EBUSY, "vhost-user: SET_VRING_NUM of a ring that runs");
+  if (state.num == 0 || state.num > kMaxQueueSize || (state.num & (state.num - 1)) != 0)
+    return failure(EINVAL, fmt::format("vhost-user: ring of {} entries: a power of two up to {} is right", state.num,
+                                       kMaxQueueSize));
+  ring->size_ = static_cast<std::uint16_t>(state.num);
+  return {};
+}
+
+Result<> Session::set_vring_addr(Message& message) {
+  const VringAddr addresses = *message.as<VringAddr>();
+  Vring* ring = TRY(ring_at(addresses.index));
+  if (addresses.flags != 0) return failure(EINVAL, "vhost-user: dirty log asked for, which was not offered");
+  const auto before = std::exchange(ring->addresses_, addresses);
+  auto moved = [&]() -> Result<> {
+    if (!ring->running()) return start_if_ready(*ring);
+    ring->queue_ = TRY(make_queue(*ring, memory_));
+    return {};
+  }();
+  if (!moved) ring->addresses_ = before;
+  return moved;
+}
+
+Result<> Session::set_vring_base(Message& message) {
+  const VringState state = *message.as<VringState>();
+  Vring* ring = TRY(ring_at(state.index));
+  if (ring->running()) return failure(EBUSY, "vhost-user: SET_VRING_BASE of a ring that runs");
+  if (state.num > 0xffff) return failure(EINVAL, fmt::format("vhost-user: ring index {:#x}", state.num));
+  ring->base_ = static_cast<std::uint16_t>(state.num);
+  return {};
+}
+
+Result<> Session::get_vring_base(Message& message) {
+  const VringState state = *message.as<VringState>();
+  Vring* ring = TRY(ring_at(state.index));
+  stop_ring(*ring);
+  ring->kick_ = ipc::UniqueFd();  // the ring starts again with a new SET_VRING_KICK
+  return reply(message, ipc::vhost_user::payload_of(VringState{state.index, ring->base_}));
+}
+
+Result<Session::RingEvent> Session::ring_event(Message& message) {
+  const std::uint64_t value = *message.as<std::uint64_t>();
+  const bool without = (value & ipc::vhost_user::kVringNoFd) != 0;
+  if ((value & ~(ipc::vhost_user::kVringIndexMask | ipc::vhost_user::kVringNoFd)) != 0 ||
+      message.fds.size() != (without ? 0 : 1))
+    return failure(EINVAL, fmt::format("vhost-user: ring event {:#x} with {} descriptors", value, message.fds.size()));
+  Vring* ring = TRY(ring_at(static_cast<std::uint32_t>(value & ipc::vhost_user::kVringIndexMask)));
+  return RingEvent{ring, without ? ipc::UniqueFd() : std::move(message.fds[0])};
+}
+
+Result<> Session::set_vring_kick(Message& message) {
+  auto [ring, eventfd] = TRY(ring_event(message));
+  if (!eventfd) return failure(EOPNOTSUPP, "vhost-user: ring without a kick eventfd, to be polled");
+  stop_ring(*ring);
+  ring->kick_ = std::move(eventfd);
+  auto started = start_if_ready(*ring);
+  if (!started) ring->kick_ = ipc::UniqueFd();
+  return started;
+}
+
+Result<> Session::set_vring_call(Message& message) {
+  auto [ring, eventfd] = TRY(ring_event(message));
+  ring->call_ = std::move(eventfd);
+  return {};
+}
+
+Result<> Session::set_vring_err(Message& message) {
+  auto [ring, eventfd] = TRY(ring_event(message));
+  ring->error_ = std::move(eventfd);
+  return {};
+}
+
+Result<> Session::set_vring_enable(Message& message) {
+  const VringState state = *message.as<VringState>();
+  Vring* ring = TRY(ring_at(state.index));
+  if (state.num > 1) return failure(EINVAL, fmt::format("vhost-user: SET_VRING_ENABLE of {}", state.num));
+  ring->enabled_ = state.num == 1;
+  if (!ring->enabled_) {
+    stop_ring(*ring);
+    return {};
+  }
+  auto started = start_if_ready(*ring);
+  if (!started) ring->enabled_ = false;
+  return started;
+}
+
+}  // namespace virtio

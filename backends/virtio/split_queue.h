@@ -1,0 +1,86 @@
+// The device's side of a split virtqueue (virtio 1.2, 2.7). Everything in it is written by a driver
+// that may be hostile, at any time, by another processor.
+//
+// A packed ring (2.8) joins as a second class with these members: next(), complete(), publish(),
+// suppress_kicks(), request_kicks(), in_flight(), position().
+#pragma once
+
+#include <bitset>
+#include <expected>
+#include <optional>
+#include <span>
+
+#include "backends/virtio/chain.h"
+#include "ipc/error.h"
+
+namespace virtio {
+
+struct RingAddresses {  // guest-physical
+  ipc::GuestAddress descriptors;
+  ipc::GuestAddress available;
+  ipc::GuestAddress used;
+};
+
+struct RingFeatures {
+  bool indirect = false;   // VIRTIO_F_INDIRECT_DESC
+  bool event_idx = false;  // VIRTIO_F_EVENT_IDX
+};
+
+// What next() found.
+struct Head {
+  std::uint16_t index;                    // give it back by complete(), exactly once
+  std::expected<void, ChainError> chain;  // the chain is in the caller's Chain, or was refused
+};
+
+class SplitQueue {
+ public:
+  // A queue of `size` entries whose three areas lie in `memory`, which must outlive it and not lose
+  // their regions. `next_available` is the free-running index of the first chain to take.
+  // EINVAL for a size that is no power of two from 1 to kMaxQueueSize, an area that is misaligned
+  // (virtio 1.2, 2.7) or not inside one region.
+  static ipc::Result<SplitQueue> create(const ipc::GuestMemory& memory, std::uint16_t size,
+                                        const RingAddresses& addresses, RingFeatures features,
+                                        std::uint16_t next_available);
+
+  std::uint16_t size() const { return size_; }
+  std::uint16_t in_flight() const { return in_flight_; }
+  // Index of the next chain to take: SET_VRING_BASE's number.
+  std::uint16_t next_available() const { return next_available_; }
+
+  // Takes the next chain that the driver made available and puts its buffers into `chain`; nothing if
+  // there is none. After a RingError the queue is of no more use.
+  std::expected<std::optional<Head>, RingError> next(Chain& chain);
+
+  // Gives `head` back; `written` is how many bytes from the start of the writable part hold data.
+  // The driver sees it after publish().
+  void complete(std::uint16_t head, std::uint32_t written);
+
+  // Shows the driver all that was completed since the last call. True if it wants an interrupt.
+  bool publish();
+
+  // The driver need not kick while we look at the ring anyhow.
+  void suppress_kicks();
+  // The driver shall kick for the next chain. True if there is one already: look again.
+  bool request_kicks();
+
+ private:
+  SplitQueue() = default;
+  std::uint16_t load_available_index() const;
+  std::expected<void, ChainError> collect(std::uint16_t head, Chain& chain) const;
+
+  const ipc::GuestMemory* memory_ = nullptr;
+  ipc::GuestBuffer table_;                // size_ descriptors
+  std::span<std::uint16_t> available_;    // flags, index, ring[size_], used_event
+  std::span<std::uint32_t> used_;         // {flags, index}, ring[size_] of {id, length}
+  std::span<std::uint16_t> used_header_;  // flags, index
+  std::span<std::uint16_t> used_tail_;    // avail_event; empty without EVENT_IDX
+  RingFeatures features_;
+  std::uint16_t size_ = 0;
+  std::uint16_t next_available_ = 0;
+  std::uint16_t used_index_ = 0;       // of the next entry to write
+  std::uint16_t published_index_ = 0;  // what the driver was last shown
+  std::uint16_t in_flight_ = 0;
+  std::bitset<kMaxQueueSize> taken_;  // by head
+};
+
+}  // namespace virtio

@@ -1,0 +1,41 @@
+// One virtqueue as the vhost-user front end sets it up, and the queue itself while it runs.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "backends/virtio/split_queue.h"
+#include "ipc/unique_fd.h"
+#include "ipc/vhost_user.h"
+
+namespace virtio {
+
+class Vring {
+ public:
+  bool running() const { return queue_.has_value(); }
+  const ipc::UniqueFd& kick() const { return kick_; }  // its eventfd, while the ring runs
+
+  // Only while running(). The queue is of the device that was told by Device::start().
+  SplitQueue& queue() { return *queue_; }
+
+  // Shows the driver what was completed, with at most one interrupt.
+  void publish();
+  // After a RingError: no chain is taken any more, what is in flight still completes, and the front
+  // end hears of it by the ring's error eventfd. Only a new start or a reset helps.
+  void fail();
+  bool failed() const { return failed_; }
+
+ private:
+  friend class Session;
+  std::uint16_t size_ = 0;  // 0: not told yet
+  std::optional<ipc::vhost_user::VringAddr> addresses_;
+  std::uint16_t base_ = 0;
+  bool enabled_ = false;
+  bool failed_ = false;
+  ipc::UniqueFd kick_;
+  ipc::UniqueFd call_;
+  ipc::UniqueFd error_;
+  std::optional<SplitQueue> queue_;
+};
+
+}  // namespace virtio
