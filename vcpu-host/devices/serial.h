@@ -74,6 +74,9 @@ class Serial final : public BusDevice {
   ipc::UniqueFd stream_;  // empty once the host side is gone
   const ipc::UniqueFd& irq_;
   bool watched_ = false;
+  bool watched_readable_ = true;
+  bool watched_writable_ = false;
+  bool input_ended_ = false;
 
   std::deque<std::uint8_t> received_;
   std::deque<std::uint8_t> output_;

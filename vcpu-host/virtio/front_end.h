@@ -42,13 +42,13 @@ class FrontEnd {
  public:
   static constexpr std::size_t kMaxQueues = 64;
 
-  // Called from the event loop, never from inside a member of FrontEnd but as said there.
+  // Called from the event loop, and from inside start(), stop() and write_config().
   class Listener {
    public:
     virtual ~Listener() = default;
     virtual void back_end_stopped() = 0;
     virtual void back_end_config_changed() = 0;
-    virtual void back_end_failed(const ipc::Error& reason) = 0;  // once; from start(), stop(), write_config() too
+    virtual void back_end_failed(const ipc::Error& reason) = 0;  // once
   };
 
   struct Limits {
@@ -87,7 +87,7 @@ class FrontEnd {
   enum class Stop : std::uint8_t { Pause, Reset };
   void stop(Stop how);
   // After a Pause, in state Stopped: the next start() begins anew.
-  void forget_rings();
+  void forget_rings() { fresh_ = true; }
 
   // The driver wrote configuration space: inside config(), or it has no effect.
   void write_config(std::size_t offset, std::span<const std::byte> bytes);
@@ -95,9 +95,9 @@ class FrontEnd {
  private:
   struct Outgoing {
     ipc::vhost_user::Request request;
-    std::uint32_t flags;
     std::vector<std::byte> payload;
     std::vector<int> fds;  // borrowed: of descriptors_, or guest RAM
+    std::uint16_t queue;
   };
   struct Expected {
     ipc::vhost_user::Request request;
@@ -106,15 +106,21 @@ class FrontEnd {
   class Greeting;  // the synchronous part
 
   FrontEnd(EventLoop& loop, DeviceDescriptors descriptors, GuestRam ram, Limits limits)
-      : loop_(loop), descriptors_(std::move(descriptors)), ram_(ram), limits_(limits) {}
+      : loop_(loop),
+        descriptors_(std::move(descriptors)),
+        ram_(ram),
+        limits_(limits),
+        socket_(std::move(descriptors_.socket)),
+        started_(queues()),
+        bases_(queues()) {}
 
   ipc::Result<> watch();
   bool has(ipc::vhost_user::ProtocolFeature feature) const;
   void queue_message(ipc::vhost_user::Request request, std::span<const std::byte> payload, std::vector<int> fds,
                      std::uint16_t queue = 0);
   void queue_state(ipc::vhost_user::Request request, std::uint16_t queue, std::uint32_t value);
-  void send_memory_table();
-  void send_queue(std::uint16_t queue, const QueueSetup& setup);
+  void queue_memory_table();
+  void queue_ring(std::uint16_t queue, const QueueSetup& setup);
   void send_pending();
   void socket_ready();
   ipc::Result<> accept_reply(const ipc::vhost_user::Message& message);
@@ -148,6 +154,7 @@ class FrontEnd {
   std::vector<bool> started_;         // queue by queue
   std::vector<std::uint32_t> bases_;  // where the next start() goes on
   bool fresh_ = true;                 // it begins anew
+  bool packed_ = false;
   std::deque<Outgoing> outgoing_;
   std::deque<Expected> expected_;
   bool watching_writable_ = false;

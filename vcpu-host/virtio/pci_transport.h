@@ -45,21 +45,22 @@ class PciTransport final : public PciFunction, private BusDevice, private FrontE
 
  private:
   struct Queue {
-    QueueSetup setup;
+    QueueSetup setup{.size = kMaxQueueSize};
     std::uint16_t vector = kNoVector;
   };
 
   PciTransport(std::uint16_t virtio_id, FrontEnd& front_end, ipc::UniqueFd config_event, Hypervisor& hypervisor,
                std::unique_ptr<Msix> msix, std::function<void(const ipc::Error&)> failed);
-  void add_virtio_capability(std::uint8_t type, std::uint32_t offset, std::uint32_t length,
-                             std::span<const std::byte> extra = {}, std::span<const std::byte> writable = {});
+  std::uint8_t add_virtio_capability(std::uint8_t type, std::uint32_t offset, std::uint32_t length,
+                                     std::span<const std::byte> extra = {});
 
   // BAR 0
   void read(std::uint64_t offset, std::span<std::byte> data) override;
   void write(std::uint64_t offset, std::span<const std::byte> data) override;
   void read_common(std::size_t offset, std::span<std::byte> data) const;
+  void read_device_config(std::size_t offset, std::span<std::byte> data) const;
   void write_common(std::size_t offset, std::span<const std::byte> data);
-  void write_queue(std::size_t offset, std::size_t size, std::uint64_t value);
+  void write_queue(Queue& queue, std::size_t offset, std::size_t size, std::uint64_t value);
   void write_status(std::uint8_t value);
   void write_features(std::uint32_t value);
   void set_vector(std::uint16_t& vector, const ipc::UniqueFd& event, std::uint16_t wanted);
@@ -69,20 +70,26 @@ class PciTransport final : public PciFunction, private BusDevice, private FrontE
   void config_reading(std::size_t offset, std::size_t size) override;
   void config_written(std::size_t offset, std::size_t size) override;
   void bar_moved(unsigned index, std::optional<ipc::GuestAddress> address) override;
-  bool pci_access(std::size_t& offset, std::size_t& size);  // what VIRTIO_PCI_CAP_PCI_CFG points at
+  struct Window {
+    std::uint64_t offset;
+    std::size_t size;
+  };
+  std::optional<Window> access_window();  // into the BAR, as the driver set VIRTIO_PCI_CAP_PCI_CFG
 
   // FrontEnd::Listener
   void back_end_stopped() override;
   void back_end_config_changed() override;
   void back_end_failed(const ipc::Error& reason) override;
 
-  std::uint64_t offered() const;
-  Queue* selected();
-  bool frozen(const Queue& queue) const;
+  std::uint64_t offered() const;  // feature bits
+  const Queue* selected() const { return queue_select_ < queues_.size() ? &queues_[queue_select_] : nullptr; }
+  Queue* selected() { return queue_select_ < queues_.size() ? &queues_[queue_select_] : nullptr; }
+  bool has_status(std::uint8_t bit) const { return (status_ & bit) != 0; }
   void reconcile();  // the back end runs exactly while it should
   void begin_reset();
   void finish_reset();
   void need_reset();
+  void unbind_vectors();
   void config_interrupt();
   void set_doorbells(std::optional<ipc::GuestAddress> bar);
 
