@@ -42,8 +42,9 @@ constexpr std::uint32_t kResetRegSup = 1u << 10;
 // IA-PC boot architecture flags (table 5.11). Not set: 8042, so that no keyboard is looked for.
 constexpr std::uint16_t kLegacyDevices = 1u << 0;
 constexpr std::uint16_t kVgaNotPresent = 1u << 2;
-constexpr std::uint16_t kNoC2 = 101;   // 5.2.9: a latency above 100 µs says that there is no C2,
-constexpr std::uint16_t kNoC3 = 1001;  // above 1000 µs: no C3
+constexpr std::uint16_t kNoC2 = 101;         // 5.2.9: a latency above 100 µs says that there is no C2,
+constexpr std::uint16_t kNoC3 = 1001;        // above 1000 µs: no C3
+constexpr std::uint8_t kCmosCentury = 0x32;  // index in CMOS of the century
 constexpr std::uint8_t kResetValue = 6;
 constexpr std::uint8_t kServerProfile = 4;  // Enterprise Server
 constexpr std::uint8_t kPm1EventBytes = 4;
@@ -121,6 +122,7 @@ Table fadt(std::uint32_t facs_address, std::uint32_t dsdt_address) {
   fadt.pm_tmr_len = kPmTimerBytes;
   fadt.p_lvl2_lat = kNoC2;
   fadt.p_lvl3_lat = kNoC3;
+  fadt.century = kCmosCentury;
   fadt.iapc_boot_arch = kLegacyDevices | kVgaNotPresent;
   fadt.flags = kWbinvd | kProcC1 | kSlpButton | kFixRtc | kTmrValExt | kResetRegSup;
   fadt.reset_reg = io_register(layout::kReset, 8, 1);
