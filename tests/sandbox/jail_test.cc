@@ -1,0 +1,121 @@
+// What a child has and may do when its program starts, before it seals itself.
+#include <signal.h>
+#include <unistd.h>
+
+#include "tests/sandbox/probe_fixture.h"
+#include "tests/support/catch.h"
+
+using support::kProbeIdentity;
+using support::must;
+using support::Probe;
+
+namespace {
+
+Probe jailed(const sandbox::Limits& limits = {}) {
+  return must(support::spawn_probe(support::probe_program(), kProbeIdentity, limits, {"first", "last"}));
+}
+
+}  // namespace
+
+SCENARIO("jail: a child has its own uid and gid, no other group and no capability", "[jail]") {
+  NEEDS_JAIL;
+  Probe probe = jailed();
+  auto status = support::status_of(probe.process.pid());
+  CHECK(status["Uid"] == "913001 913001 913001 913001");
+  CHECK(status["Gid"] == "913002 913002 913002 913002");
+  CHECK(status["Groups"] == "");
+  for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"}) {
+    INFO(set);
+    CHECK(status[set] == "0000000000000000");
+  }
+  CHECK(status["NoNewPrivs"] == "1");
+  CHECK(probe.ask("become root") == "EPERM");
+  CHECK(probe.ask("unshare mount") == "EPERM");
+}
+
+SCENARIO("jail: a child shares no namespace but the user namespace with its parent", "[jail]") {
+  NEEDS_JAIL;
+  Probe probe = jailed();
+  for (const char* name : {"pid", "mnt", "net", "ipc", "uts", "cgroup"}) {
+    INFO(name);
+    const std::string link = std::string("ns/") + name;
+    CHECK(support::link_of(probe.process.pid(), link) != support::link_of(::getpid(), link));
+  }
+  CHECK(probe.ask("pid") == "1");
+  CHECK(probe.ask("session") == "1");
+  CHECK(probe.ask("hostname") == "bulkhead.bulkhead");
+}
+
+SCENARIO("jail: two children share no namespace with each other", "[jail]") {
+  NEEDS_JAIL;
+  Probe one = jailed();
+  Probe other = jailed();
+  for (const char* name : {"ns/pid", "ns/mnt", "ns/net", "ns/ipc", "ns/uts", "ns/cgroup"})
+    CHECK(support::link_of(one.process.pid(), name) != support::link_of(other.process.pid(), name));
+}
+
+SCENARIO("jail: the root is empty, cannot be written, and nothing is mounted but it", "[jail]") {
+  NEEDS_JAIL;
+  Probe probe = jailed();
+  CHECK(support::entries_of(probe.process.pid(), "root").empty());
+  CHECK(support::link_of(probe.process.pid(), "cwd") == "/");
+  const std::string mounts = support::file_of(probe.process.pid(), "mounts");
+  INFO(mounts);
+  CHECK(mounts.find(" / tmpfs ro,nosuid,nodev,noexec,") != std::string::npos);
+  CHECK(mounts.find('\n') == mounts.size() - 1);
+  CHECK(probe.ask("open root") == "ok");
+  CHECK(probe.ask("open proc") == "ENOENT");
+  CHECK(probe.ask("open above") == "ENOENT");
+  CHECK(probe.ask("create file") == "EROFS");
+  CHECK(probe.ask("make directory") == "EROFS");
+  CHECK(probe.ask("chmod root") == "EROFS");
+}
+
+SCENARIO("jail: a child has exactly the descriptors 0 to 3", "[jail]") {
+  NEEDS_JAIL;
+  // One that is not close-on-exec, as a careless library would leave it.
+  const ipc::UniqueFd careless(::dup(0));
+  Probe probe = jailed();
+  CHECK(support::entries_of(probe.process.pid(), "fd") == std::vector<std::string>{"0", "1", "2", "3"});
+  CHECK(support::link_of(probe.process.pid(), "fd/0") == "/dev/null");
+  CHECK(support::link_of(probe.process.pid(), "fd/1") == "/dev/null");
+  CHECK(support::link_of(probe.process.pid(), "fd/2").starts_with("pipe:"));
+  CHECK(support::link_of(probe.process.pid(), "fd/3").starts_with("socket:"));
+}
+
+SCENARIO("jail: a child has its arguments, no environment and a strict umask", "[jail]") {
+  NEEDS_JAIL;
+  Probe probe = jailed();
+  CHECK(probe.ask("arguments") == "3 probe last");
+  CHECK(probe.ask("environment") == "empty");
+  CHECK(support::file_of(probe.process.pid(), "environ").empty());
+  CHECK(probe.ask("umask") == std::to_string(077));
+}
+
+SCENARIO("jail: no signal is blocked, ignored or handled", "[jail]") {
+  NEEDS_JAIL;
+  ::signal(SIGPIPE, SIG_IGN);
+  Probe probe = jailed();
+  ::signal(SIGPIPE, SIG_DFL);
+  auto status = support::status_of(probe.process.pid());
+  for (const char* set : {"SigBlk", "SigIgn", "SigCgt"}) CHECK(status[set] == "0000000000000000");
+}
+
+SCENARIO("jail: the limits are those asked for, soft and hard", "[jail]") {
+  NEEDS_JAIL;
+  Probe probe = jailed({.open_files = 33, .file_bytes = 1 << 20, .threads = 1, .locked_bytes = 65536});
+  const std::string limits = support::file_of(probe.process.pid(), "limits");
+  const auto both = [&](const std::string& name, const std::string& value) {
+    std::string line = limits.substr(limits.find(name));
+    line.resize(line.find('\n'));
+    INFO(line);
+    return line.find(" " + value + " ") < line.rfind(" " + value + " ");
+  };
+  CHECK(both("Max open files", "33"));
+  CHECK(both("Max file size", "1048576"));
+  CHECK(both("Max processes", "1"));
+  CHECK(both("Max locked memory", "65536"));
+  CHECK(both("Max core file size", "0"));
+  CHECK(probe.ask("fork") == "EAGAIN");
+  CHECK(probe.ask("write beyond") == "EFBIG");
+}

@@ -1,0 +1,95 @@
+// What a child gives up when it seals itself.
+#include "sandbox/seal.h"
+
+#include "tests/sandbox/probe_fixture.h"
+#include "tests/support/catch.h"
+
+using support::must;
+using support::Probe;
+
+namespace {
+
+Probe sealed() {
+  Probe probe = must(support::spawn_probe(support::probe_program()));
+  const std::string layers = probe.ask("lock down");
+  CHECK(layers.find("no new privileges;not dumpable;") != std::string::npos);
+  return probe;
+}
+
+}  // namespace
+
+SCENARIO("seal: what is in force is what the kernel offers", "[seal]") {
+  NEEDS_JAIL;
+  std::string expected;
+  for (const auto& layer : sandbox::layers(sandbox::supported_protections()))
+    if (layer.present) expected += std::string(layer.name) + ";";
+  Probe probe = must(support::spawn_probe(support::probe_program()));
+  CHECK(probe.ask("lock down") == expected);
+}
+
+SCENARIO("seal: asking what the kernel offers changes nothing", "[seal]") {
+  const auto before = support::status_of(::getpid());
+  static_cast<void>(sandbox::supported_protections());
+  CHECK(support::status_of(::getpid()).at("NoNewPrivs") == before.at("NoNewPrivs"));
+  CHECK(support::status_of(::getpid()).at("Seccomp") == before.at("Seccomp"));
+}
+
+SCENARIO("seal: each layer that is absent says what it needs", "[seal]") {
+  for (const auto& layer : sandbox::layers({})) {
+    INFO(layer.name);
+    CHECK_FALSE(layer.present);
+  }
+  const auto layers = sandbox::layers({.landlock_abi = 7});
+  CHECK(layers[3].detail == "ABI 7: files, TCP, abstract sockets, signals");
+  CHECK(sandbox::layers({})[2].detail == "needs Linux 6.3");
+}
+
+SCENARIO("seal: a child can be neither traced nor dumped", "[seal]") {
+  NEEDS_JAIL;
+  Probe probe = must(support::spawn_probe(support::probe_program()));
+  CHECK(probe.ask("dumpable") == "1");  // exec made it so
+  static_cast<void>(probe.ask("lock down"));
+  CHECK(probe.ask("dumpable") == "0");
+}
+
+SCENARIO("seal: Landlock takes even the empty root away", "[seal]") {
+  NEEDS_JAIL;
+  if (sandbox::supported_protections().landlock_abi < 1) SKIP_TEST("this kernel has no Landlock");
+  Probe probe = sealed();
+  CHECK(probe.ask("open root") == "EACCES");
+}
+
+SCENARIO("seal: Landlock denies TCP", "[seal]") {
+  NEEDS_JAIL;
+  if (sandbox::supported_protections().landlock_abi < 4) SKIP_TEST("this kernel's Landlock has no TCP rights: ABI 4");
+  Probe probe = must(support::spawn_probe(support::probe_program()));
+  CHECK(probe.ask("connect tcp") == "ENETUNREACH");  // by the empty network namespace
+  static_cast<void>(probe.ask("lock down"));
+  CHECK(probe.ask("connect tcp") == "EACCES");
+}
+
+SCENARIO("seal: no memory becomes executable", "[seal]") {
+  NEEDS_JAIL;
+  if (!sandbox::supported_protections().deny_write_execute) SKIP_TEST("this kernel has no PR_SET_MDWE: Linux 6.3");
+  Probe probe = must(support::spawn_probe(support::probe_program()));
+  CHECK(probe.ask("map executable") == "ok");
+  CHECK(probe.ask("make executable") == "ok");
+  static_cast<void>(probe.ask("lock down"));
+  CHECK(probe.ask("map executable") == "EACCES");
+  CHECK(probe.ask("make executable") == "EACCES");
+}
+
+SCENARIO("seal: a call that the policy does not list ends the process, and the parent learns why", "[seal]") {
+  NEEDS_JAIL;
+  Probe probe = must(support::spawn_probe(support::probe_program()));
+  CHECK(probe.ask("enter filter") == "ok");
+  CHECK(probe.ask("open root") == "killed by signal 31 (Bad system call)");
+}
+
+SCENARIO("seal: a filter shows in /proc", "[seal]") {
+  NEEDS_JAIL;
+  Probe probe = sealed();
+  CHECK(support::status_of(probe.process.pid()).at("Seccomp") == "0");
+  CHECK(probe.ask("enter filter") == "ok");
+  CHECK(support::status_of(probe.process.pid()).at("Seccomp") == "2");
+}

@@ -1,0 +1,37 @@
+// Every seccomp policy of the project, with what the tests put behind its slots.
+#pragma once
+
+#include <array>
+#include <string_view>
+
+#include "ipc/unique_fd.h"
+#include "sandbox/policy/blk.h"
+#include "sandbox/policy/vcpu_host.h"
+#include "sandbox/seccomp.h"
+
+namespace support {
+
+struct NamedPolicy {
+  std::string_view name;
+  sandbox::Policy rules;
+};
+
+inline const std::array kPolicies = {
+    NamedPolicy{"blk", sandbox::kBlkPolicy},
+    NamedPolicy{"vcpu", sandbox::kVcpuPolicy},
+    NamedPolicy{"event loop", sandbox::kEventLoopPolicy},
+};
+
+// Numbers at which a test has nothing open: only what the filter compares.
+inline sandbox::Slots all_slots() {
+  sandbox::Slots slots;
+  int number = 800;
+  for (const auto slot : {sandbox::Slot::Ring, sandbox::Slot::Vm, sandbox::Slot::Vcpu, sandbox::Slot::ExitEvent}) {
+    ipc::UniqueFd borrowed(number++);
+    slots.set(slot, borrowed);
+    static_cast<void>(borrowed.release());
+  }
+  return slots;
+}
+
+}  // namespace support
