@@ -25,21 +25,14 @@ Result<> Server::run() {
   return std::move(outcome_);
 }
 
-// One look at everything: completions, new chains, one publication, then messages.
+// One look at everything: completions, new chains, one publication, then a message.
 Result<> Server::round() {
   const bool block = session_.holding() || !device_->work_waits();
   TRY(engine_->wait(block, [this](Token token, Completion completion) { dispatch(token, completion); }));
-  if (!session_.holding()) device_->serve();
+  // A message may ask for rest: it does not have to wait for what has not begun.
+  if (!session_.holding() && !message_waits_) device_->serve();
   device_->publish();
-  if (!session_.holding()) return {};
-  auto resumed = session_.resume();
-  log_refusal();
-  if (!resumed) {
-    running_ = false;
-    outcome_ = std::move(resumed);
-  } else if (!session_.holding()) {
-    listen();
-  }
+  if (session_.holding() || message_waits_) converse();
   return {};
 }
 
@@ -66,7 +59,8 @@ void Server::dispatch(Token token, Completion completion) {
     case Op::DiskIo:
       return device_->on_disk_io(token, completion);
     case Op::FrontEnd:
-      return on_message();
+      message_waits_ = true;
+      return;
     case Op::Control:
       running_ = false;  // the monitor has nothing more to say: it is gone
       return;
@@ -75,23 +69,21 @@ void Server::dispatch(Token token, Completion completion) {
   }
 }
 
-void Server::on_message() {
-  // One message for each readiness, so that a flood of them leaves time for requests.
-  auto message = socket_.receive();
-  Result<> handled;
-  if (!message) {
-    running_ = false;
-    if (message.error().code != EPIPE) outcome_ = std::unexpected(std::move(message).error());
+// One message for each readiness, so that a flood of them leaves time for requests.
+void Server::converse() {
+  message_waits_ = false;
+  auto handled = [this]() -> Result<> {
+    if (session_.holding()) return session_.resume();
+    auto message = TRY(socket_.receive());
+    return message ? session_.handle(std::move(*message)) : Result<>();
+  }();
+  log_refusal();
+  if (handled) {
+    if (!session_.holding()) listen();
     return;
   }
-  if (*message) handled = session_.handle(std::move(**message));
-  log_refusal();
-  if (!handled) {
-    running_ = false;
-    outcome_ = std::move(handled);
-  } else if (!session_.holding()) {
-    listen();
-  }
+  running_ = false;
+  if (handled.error().code != EPIPE) outcome_ = std::move(handled);  // EPIPE: it hung up, as it may
 }
 
 void Server::log_refusal() {

@@ -33,7 +33,7 @@ class Server {
       : engine_(std::move(engine)), device_(std::move(device)), socket_(std::move(front_end)) {}
   void listen();
   void dispatch(Token token, Completion completion);
-  void on_message();
+  void converse();
   ipc::Result<> round();
   ipc::Result<> settle();
   void log_refusal();
@@ -43,6 +43,7 @@ class Server {
   ipc::vhost_user::Socket socket_;
   virtio::Session session_{socket_, *device_};
   bool running_ = true;
+  bool message_waits_ = false;
   ipc::Result<> outcome_;
   unsigned refusals_logged_ = 0;
 };

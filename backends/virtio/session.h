@@ -25,7 +25,7 @@ class Session {
   Session& operator=(const Session&) = delete;
 
   // Handles one message, or holds it until what it touches is at rest (see holding()). An error: the
-  // connection is of no more use. Not while holding().
+  // connection is of no more use. Not while holding(), nor before what was completed is published.
   ipc::Result<> handle(ipc::vhost_user::Message message);
 
   // A message waits until requests in flight are done. Meanwhile the device takes no new chain, and

@@ -1,0 +1,70 @@
+// The real block device on a thread of this process, behind a real vhost-user connection.
+#pragma once
+
+#include <thread>
+
+#include "backends/blk/server.h"
+#include "tests/support/blk_driver.h"
+
+namespace conformance {
+
+struct BlkFixture {
+  struct Setup {
+    std::size_t sectors = 64;
+    std::uint16_t queues = 1;
+    std::uint16_t queue_size = 16;
+    std::uint64_t features = 0;  // accepted by the driver, beside VERSION_1
+    blk::Writes writes = blk::Writes::Allowed;
+    bool greet = true;
+  };
+
+  BlkFixture() : BlkFixture(Setup{}) {}
+  explicit BlkFixture(const Setup& setup) : disk(support::make_disk(setup.sectors)) {
+    for (std::uint16_t i = 0; i < setup.queues; ++i) queues.emplace_back(ram, setup.queue_size);
+    auto [ours, theirs] = support::make_stream_pair();
+    front_end = std::make_unique<support::FakeFrontEnd>(std::move(ours));
+    server_ = std::thread([this, setup, socket = std::move(theirs)]() mutable { serve(setup, std::move(socket)); });
+    if (!setup.greet) return;
+    ready = front_end->greet(ram, setup.features | std::uint64_t{1} << 32);
+    for (std::uint16_t i = 0; i < setup.queues; ++i) ready = ready && front_end->start(queues[i], i);
+  }
+  ~BlkFixture() { hang_up(); }
+
+  void hang_up() {
+    front_end.reset();
+    if (server_.joinable()) server_.join();
+  }
+
+  // Offers the request, kicks and waits. The status byte, or kUntouched if it did not come back.
+  std::uint8_t run(const support::BlkRequest& request) { return run(request, request.parts()); }
+  std::uint8_t run(const support::BlkRequest& request, std::span<const support::Descriptor> parts) {
+    queues[0].offer(queues[0].link(parts));
+    queues[0].kick();
+    last_used = queues[0].wait_used();
+    return status(request);
+  }
+  std::uint8_t status(const support::BlkRequest& request) { return ram.object<std::uint8_t>(request.status); }
+
+  support::GuestRam ram{8 << 20};
+  ipc::UniqueFd disk;
+  std::vector<support::FakeQueue> queues;
+  std::unique_ptr<support::FakeFrontEnd> front_end;
+  bool ready = false;
+  std::optional<support::Used> last_used;
+  ipc::Result<> outcome;  // of the server, after hang_up()
+
+ private:
+  void serve(const Setup& setup, ipc::UniqueFd socket) {
+    outcome = [&]() -> ipc::Result<> {
+      ipc::UniqueFd image(::fcntl(disk.get(), F_DUPFD_CLOEXEC, 0));
+      auto engine = TRY(blk::Engine::create());
+      auto storage = TRY(blk::Storage::adopt(std::move(image), setup.writes));
+      auto server = TRY(blk::Server::create(std::move(engine), std::move(storage),
+                                            {.serial = "test-disk", .queues = setup.queues}, std::move(socket), {}));
+      return server->run();
+    }();
+  }
+  std::thread server_;
+};
+
+}  // namespace conformance

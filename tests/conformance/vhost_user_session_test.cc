@@ -1,0 +1,288 @@
+// The vhost-user protocol as front ends use and abuse it, against the block device.
+#include "tests/conformance/blk_fixture.h"
+#include "tests/support/catch.h"
+
+using conformance::BlkFixture;
+using ipc::vhost_user::MemoryRegion;
+using ipc::vhost_user::Request;
+using ipc::vhost_user::SingleMemoryRegion;
+using ipc::vhost_user::VringState;
+using support::kSector;
+using support::make_request;
+
+namespace {
+
+bool alive(BlkFixture& blk) {
+  return blk.run(make_request(blk.ram, VIRTIO_BLK_T_IN, 0, kSector)) == VIRTIO_BLK_S_OK;
+}
+
+struct Table {
+  ipc::vhost_user::MemoryTableHeader header{1, 0};
+  MemoryRegion region;
+};
+
+bool set_table(BlkFixture& blk, const MemoryRegion& region, const ipc::UniqueFd& file) {
+  const int fd = file.get();
+  return blk.front_end->ask(Request::SetMemTable, Table{.region = region}, std::span(&fd, 1));
+}
+
+}  // namespace
+
+SCENARIO("session: only what is done is offered", "[session][vhost-user]") {
+  BlkFixture blk({.queues = 3});
+  REQUIRE(blk.ready);
+  CHECK(blk.front_end->get(Request::GetQueueNum) == std::uint64_t{3});
+  CHECK(blk.front_end->get(Request::GetMaxMemSlots) == std::uint64_t{32});
+  CHECK(blk.front_end->get(Request::GetProtocolFeatures) ==
+        std::uint64_t{1u << 0 | 1u << 3 | 1u << 9 | 1u << 13 | 1u << 15 | 1u << 16});
+  CHECK_FALSE(blk.front_end->ask(Request::SetFeatures, ~std::uint64_t{0}));
+  CHECK_FALSE(blk.front_end->ask(Request::SetProtocolFeatures, ~std::uint64_t{0}));
+  CHECK(alive(blk));
+}
+
+SCENARIO("session: every bad message is refused where an answer was asked for", "[session][vhost-user]") {
+  BlkFixture blk;
+  REQUIRE(blk.ready);
+  const std::size_t descriptors = support::open_descriptors();
+  const std::vector<std::byte> payload(300);
+  // Those that have their own reply are not acknowledged: a bad one closes the connection (below).
+  const std::vector<std::uint32_t> replying{1, 11, 15, 17, 24, 36, 40};
+  for (std::uint32_t request = 0; request < 48; ++request) {
+    if (std::ranges::find(replying, request) != replying.end()) continue;
+    for (const std::size_t size : {1u, 7u, 9u, 300u}) {
+      std::array<int, 8> fds;
+      fds.fill(blk.disk.get());
+      REQUIRE(blk.front_end->send(request, std::span(payload).first(size), fds, ipc::vhost_user::kNeedReplyFlag));
+      INFO("request " << request << " of " << size << " bytes");
+      REQUIRE_FALSE(blk.front_end->acknowledged());
+    }
+  }
+  CHECK(alive(blk));
+  CHECK(support::open_descriptors() == descriptors);
+}
+
+SCENARIO("session: a bad message that cannot be refused ends the connection", "[session][vhost-user]") {
+  BlkFixture blk({.greet = false});
+  GIVEN("an unknown request") {
+    REQUIRE(blk.front_end->send(200, {}));
+  }
+  GIVEN("a request of the wrong size") {
+    REQUIRE(blk.front_end->send(2, std::vector<std::byte>(7)));
+  }
+  GIVEN("a request behind a feature that was not negotiated") {
+    REQUIRE(blk.front_end->send(17, {}));
+  }
+  GIVEN("a ring that the device does not have") {
+    REQUIRE(blk.front_end->send(Request::GetVringBase, VringState{1, 0}));
+  }
+  GIVEN("a reply") {
+    REQUIRE(blk.front_end->send(1, {}, {}, ipc::vhost_user::kReplyFlag));
+  }
+  GIVEN("another version") {
+    REQUIRE(blk.front_end->send(1, {}, {}, 2));
+  }
+  CHECK(blk.front_end->closed());
+  blk.hang_up();
+  CHECK_FALSE(blk.outcome);
+}
+
+SCENARIO("session: memory regions that could hurt are refused, and the old table stays", "[session][vhost-user]") {
+  BlkFixture blk;
+  REQUIRE(blk.ready);
+  const MemoryRegion right = blk.ram.region();
+  const std::uint64_t size = right.size;
+  MemoryRegion region = right;
+  GIVEN("an empty one") {
+    region.size = 0;
+  }
+  GIVEN("one larger than its file") {
+    region.size = size + 4096;
+  }
+  GIVEN("one of 2^63 bytes") {
+    region.size = std::uint64_t{1} << 63;
+  }
+  GIVEN("one that wraps") {
+    region.guest_address = ~std::uint64_t{0} - 4096;
+  }
+  GIVEN("one that wraps for the front end") {
+    region.user_address = ~std::uint64_t{0} - 4096;
+  }
+  GIVEN("an offset beyond the file") {
+    region.mmap_offset = size;
+  }
+  GIVEN("an offset near 2^64") {
+    region.mmap_offset = ~std::uint64_t{0} - 4095;
+  }
+  GIVEN("one in which the running ring is not") {
+    region.user_address = support::kUserBase + size;
+  }
+  CHECK_FALSE(set_table(blk, region, blk.ram.fd()));
+  CHECK(alive(blk));
+}
+
+SCENARIO("session: a memory region must be a memfd sealed against shrinking", "[session][vhost-user]") {
+  BlkFixture blk;
+  REQUIRE(blk.ready);
+  const MemoryRegion region{support::kGuestBase, 1 << 20, support::kUserBase, 0};
+  GIVEN("an unsealed memfd") {
+    CHECK_FALSE(set_table(blk, region, support::make_memfd(1 << 20, 0)));
+  }
+  GIVEN("an ordinary file") {
+    CHECK_FALSE(set_table(blk, region, ipc::UniqueFd(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC))));
+  }
+  CHECK(alive(blk));
+}
+
+SCENARIO("session: memory regions come and go while the device runs", "[session][vhost-user]") {
+  BlkFixture blk;
+  REQUIRE(blk.ready);
+  const support::GuestRam more(1 << 20);
+  const SingleMemoryRegion slot{0, {1 << 30, 1 << 20, std::uint64_t{1} << 40, 0}};
+  const int fd = more.fd().get();
+  auto request = make_request(blk.ram, VIRTIO_BLK_T_IN, 4, kSector);
+  const std::vector<support::Descriptor> parts{
+      {request.header, 16}, {1 << 30, kSector, support::kWrite}, {request.status, 1, support::kWrite}};
+
+  REQUIRE(blk.front_end->ask(Request::AddMemReg, slot, std::span(&fd, 1)));
+  CHECK_FALSE(blk.front_end->ask(Request::AddMemReg, slot, std::span(&fd, 1)));
+  CHECK(blk.run(request, parts) == VIRTIO_BLK_S_OK);
+  CHECK(more.at(support::kGuestBase, 1)[0] == std::byte{4});
+
+  REQUIRE(blk.front_end->ask(Request::RemMemReg, slot));
+  CHECK_FALSE(blk.front_end->ask(Request::RemMemReg, slot));
+  blk.run(request, parts);
+  REQUIRE(blk.last_used);
+  CHECK(blk.last_used->length == 0);
+  CHECK_FALSE(blk.front_end->ask(Request::RemMemReg, SingleMemoryRegion{0, blk.ram.region()}));  // a ring is in it
+  CHECK(alive(blk));
+}
+
+SCENARIO("session: ring parameters are checked", "[session][vhost-user]") {
+  BlkFixture blk({.queues = 2, .greet = false});
+  REQUIRE(blk.front_end->greet(blk.ram, std::uint64_t{1} << 32));
+  for (const std::uint32_t size : {0u, 3u, 2048u, 0x10000u, 0x10010u})
+    CHECK_FALSE(blk.front_end->ask(Request::SetVringNum, VringState{0, size}));
+  for (const std::uint32_t index : {2u, 64u, 0x100u, 0xffffu, 0x10000u})
+    CHECK_FALSE(blk.front_end->ask(Request::SetVringNum, VringState{index, 16}));
+  CHECK_FALSE(blk.front_end->ask(Request::SetVringBase, VringState{0, 0x10000}));
+  CHECK_FALSE(blk.front_end->ask(Request::SetVringEnable, VringState{0, 2}));
+  CHECK_FALSE(blk.front_end->ask(Request::SetVringKick, std::uint64_t{0}));      // without its descriptor
+  CHECK_FALSE(blk.front_end->ask(Request::SetVringKick, std::uint64_t{0x100}));  // to be polled
+  REQUIRE(blk.front_end->start(blk.queues[0], 0));
+  CHECK_FALSE(blk.front_end->ask(Request::SetVringNum, VringState{0, 16}));
+  CHECK_FALSE(blk.front_end->ask(Request::SetVringBase, VringState{0, 1}));
+  CHECK(alive(blk));
+}
+
+SCENARIO("session: ring addresses must lie in memory, aligned", "[session][virtio-2.7]") {
+  BlkFixture blk({.queues = 2});
+  REQUIRE(blk.ready);
+  const support::FakeQueue& queue = blk.queues[0];
+  ipc::vhost_user::VringAddr addresses{.index = 0,
+                                       .flags = 0,
+                                       .descriptor = queue.to_user(queue.table()),
+                                       .used = queue.to_user(queue.used()),
+                                       .available = queue.to_user(queue.available()),
+                                       .log = 0};
+  GIVEN("a table off by one") {
+    addresses.descriptor += 1;
+  }
+  GIVEN("an available ring off by one") {
+    addresses.available += 1;
+  }
+  GIVEN("a used ring off by two") {
+    addresses.used += 2;
+  }
+  GIVEN("a table in no region") {
+    addresses.descriptor = 0;
+  }
+  GIVEN("a used ring that straddles the end of its region") {
+    addresses.used = queue.to_user(blk.ram.end()) - 8;
+  }
+  GIVEN("a dirty log") {
+    addresses.flags = 1;
+  }
+  CHECK_FALSE(blk.front_end->ask(Request::SetVringAddr, addresses));
+  CHECK(alive(blk));
+}
+
+SCENARIO("session: stop, reset and a new table in mid-I/O", "[session][vhost-user]") {
+  BlkFixture blk({.queue_size = 256});
+  REQUIRE(blk.ready);
+  support::FakeQueue& queue = blk.queues[0];
+  std::vector<support::BlkRequest> requests;
+  for (int i = 0; i < 80; ++i) {
+    requests.push_back(make_request(blk.ram, VIRTIO_BLK_T_IN, 0, 32 * kSector));
+    queue.offer(queue.link(requests.back().parts()));
+  }
+  queue.kick();
+  GIVEN("GET_VRING_BASE") {
+    const auto base = blk.front_end->stop(0);
+    REQUIRE(base);
+    THEN("what was taken has completed, and the rest is done after a new start") {
+      for (std::uint32_t i = 0; i < *base; ++i) {
+        REQUIRE(queue.wait_used(std::chrono::milliseconds(0)));
+        CHECK(blk.status(requests[i]) == VIRTIO_BLK_S_OK);
+      }
+      REQUIRE(blk.front_end->start(queue, 0, static_cast<std::uint16_t>(*base)));
+      for (std::uint32_t i = *base; i < 80; ++i) REQUIRE(queue.wait_used());
+    }
+  }
+  GIVEN("SET_MEM_TABLE with the same memory") {
+    REQUIRE(set_table(blk, blk.ram.region(), blk.ram.fd()));
+    for (int i = 0; i < 80; ++i) REQUIRE(queue.wait_used());
+    CHECK(alive(blk));
+  }
+  GIVEN("RESET_DEVICE") {
+    REQUIRE(
+        blk.front_end->send(static_cast<std::uint32_t>(Request::ResetDevice), {}, {}, ipc::vhost_user::kNeedReplyFlag));
+    REQUIRE(blk.front_end->acknowledged());
+    while (queue.wait_used(std::chrono::milliseconds(0))) continue;
+    THEN("nothing is written any more") {
+      queue.offer(queue.link(make_request(blk.ram, VIRTIO_BLK_T_IN, 0, kSector).parts()));
+      queue.kick();
+      CHECK_FALSE(queue.wait_used(std::chrono::milliseconds(50)));
+    }
+  }
+  GIVEN("a front end that goes") {
+    blk.hang_up();
+    CHECK(blk.outcome);
+  }
+}
+
+SCENARIO("session: status and its reset", "[session][virtio-2.1]") {
+  BlkFixture blk;
+  REQUIRE(blk.ready);
+  REQUIRE(blk.front_end->ask(Request::SetStatus, std::uint64_t{0xf}));
+  CHECK(blk.front_end->get(Request::GetStatus) == std::uint64_t{0xf});
+  CHECK_FALSE(blk.front_end->ask(Request::SetStatus, std::uint64_t{0x100}));
+  REQUIRE(blk.front_end->ask(Request::SetStatus, std::uint64_t{0}));
+  CHECK(blk.front_end->get(Request::GetStatus) == std::uint64_t{0});
+  blk.queues[0].offer(blk.queues[0].link(make_request(blk.ram, VIRTIO_BLK_T_IN, 0, kSector).parts()));
+  blk.queues[0].kick();
+  CHECK_FALSE(blk.queues[0].wait_used(std::chrono::milliseconds(50)));
+}
+
+SCENARIO("session: configuration beyond the bounds is answered with nothing", "[session][vhost-user]") {
+  BlkFixture blk;
+  REQUIRE(blk.ready);
+  struct {
+    ipc::vhost_user::ConfigHeader header;
+    std::array<std::byte, 8> room;
+  } ask{};
+  GIVEN("an offset that leaves the space") {
+    ask.header = {249, 8, 0};
+  }
+  GIVEN("an offset near 2^32") {
+    ask.header = {0xfffffff8, 8, 0};
+  }
+  GIVEN("a size that is not the payload's") {
+    ask.header = {0, 9, 0};
+  }
+  REQUIRE(blk.front_end->send(Request::GetConfig, ask));
+  const auto reply = blk.front_end->receive();
+  REQUIRE(reply);
+  CHECK(reply->payload.empty());
+  CHECK_FALSE(blk.front_end->ask(Request::SetConfig, ask));
+  CHECK(alive(blk));
+}

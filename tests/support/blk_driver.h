@@ -1,0 +1,53 @@
+// Block requests over a FakeQueue, and a disk image to serve. Header-only; asserts nothing.
+#pragma once
+
+#include <fcntl.h>
+#include <linux/virtio_blk.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <vector>
+
+#include "tests/support/fake_driver.h"
+
+namespace support {
+
+inline constexpr std::size_t kSector = 512;
+inline constexpr std::uint8_t kUntouched = 0xaa;  // a status byte that nobody wrote
+
+// A disk in memory whose byte i of sector s is s + i.
+inline ipc::UniqueFd make_disk(std::size_t sectors) {
+  ipc::UniqueFd disk(::memfd_create("test-disk", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  for (std::size_t s = 0; s < sectors; ++s) {
+    std::array<std::uint8_t, kSector> sector;
+    for (std::size_t i = 0; i < kSector; ++i) sector[i] = static_cast<std::uint8_t>(s + i);
+    if (::pwrite(disk.get(), sector.data(), kSector, static_cast<off_t>(s * kSector)) != ssize_t{kSector}) return {};
+  }
+  return disk;
+}
+
+// A request in guest RAM: header, data, status, which link() takes as descriptors.
+struct BlkRequest {
+  std::uint64_t header;
+  std::uint64_t data;
+  std::uint64_t status;
+  std::uint32_t bytes;
+  bool device_writes;
+
+  std::vector<Descriptor> parts() const {
+    std::vector<Descriptor> list{{header, 16}};
+    if (bytes > 0) list.push_back({data, bytes, device_writes ? kWrite : std::uint16_t{0}});
+    list.push_back({status, 1, kWrite});
+    return list;
+  }
+};
+
+inline BlkRequest make_request(GuestRam& ram, std::uint32_t type, std::uint64_t sector, std::uint32_t bytes) {
+  const BlkRequest request{ram.allocate(16), ram.allocate(bytes), ram.allocate(1), bytes, type != VIRTIO_BLK_T_OUT};
+  ram.object<virtio_blk_outhdr>(request.header) = {.type = type, .ioprio = 0, .sector = sector};
+  ram.object<std::uint8_t>(request.status) = kUntouched;
+  return request;
+}
+
+}  // namespace support
