@@ -1,9 +1,10 @@
 // Entered before the first instruction of the guest.
 #include "sandbox/policy/vcpu_host.h"
 
-#include <linux/kvm.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+
+#include "sandbox/linux_kvm.h"
 
 namespace sandbox {
 namespace {

@@ -1,7 +1,6 @@
-// KVM's own header and the one way to call it. Included by kvm/ alone.
+// The one way to call KVM. Included by kvm/ alone.
 #pragma once
 
-#include <linux/kvm.h>
 #include <sys/ioctl.h>
 
 #include <string_view>
@@ -9,6 +8,7 @@
 
 #include "ipc/error.h"
 #include "ipc/unique_fd.h"
+#include "sandbox/linux_kvm.h"
 
 namespace vcpu_host {
 

@@ -1,23 +1,20 @@
-#include "vcpu-host/event_loop.h"
+#include "ipc/event_loop.h"
 
 #include <sys/epoll.h>
 
 #include <array>
 
-namespace vcpu_host {
-
-using ipc::Result;
-using ipc::UniqueFd;
+namespace ipc {
 
 Result<EventLoop> EventLoop::create() {
   UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
-  if (!epoll) return ipc::system_failure("make an epoll descriptor");
+  if (!epoll) return system_failure("make an epoll descriptor");
   return EventLoop(std::move(epoll));
 }
 
 Result<> EventLoop::watch(const UniqueFd& fd, std::function<void()> ready) {
   epoll_event event{.events = EPOLLIN, .data = {.fd = fd.get()}};
-  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd.get(), &event) != 0) return ipc::system_failure("watch a descriptor");
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd.get(), &event) != 0) return system_failure("watch a descriptor");
   callbacks_[fd.get()] = std::make_shared<std::function<void()>>(std::move(ready));
   return {};
 }
@@ -30,14 +27,14 @@ Result<> EventLoop::watch_for(const UniqueFd& fd, bool readable, bool writable) 
   const std::uint32_t events = (readable ? std::uint32_t{EPOLLIN} : 0) | (writable ? std::uint32_t{EPOLLOUT} : 0);
   epoll_event event{.events = events, .data = {.fd = fd.get()}};
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd.get(), &event) != 0)
-    return ipc::system_failure("change what a descriptor is watched for");
+    return system_failure("change what a descriptor is watched for");
   return {};
 }
 
 Result<> EventLoop::run_once(int timeout_ms) {
   std::array<epoll_event, 16> events{};
   const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), timeout_ms);
-  if (count < 0 && errno != EINTR) return ipc::system_failure("wait for events");
+  if (count < 0 && errno != EINTR) return system_failure("wait for events");
   for (int i = 0; i < count; ++i) {
     const auto found = callbacks_.find(events[static_cast<std::size_t>(i)].data.fd);
     if (found == callbacks_.end()) continue;  // an earlier callback of this round unwatched it
@@ -52,4 +49,4 @@ Result<> EventLoop::run() {
   return {};
 }
 
-}  // namespace vcpu_host
+}  // namespace ipc

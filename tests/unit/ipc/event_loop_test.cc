@@ -1,11 +1,11 @@
-#include "vcpu-host/event_loop.h"
+#include "ipc/event_loop.h"
 
 #include <sys/eventfd.h>
 
 #include "tests/support/catch.h"
 
 using ipc::UniqueFd;
-using vcpu_host::EventLoop;
+using ipc::EventLoop;
 
 namespace {
 
