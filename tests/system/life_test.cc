@@ -1,0 +1,85 @@
+// How a machine ends, and that nothing of it stays behind.
+#include <signal.h>
+
+#include <thread>
+
+#include "tests/support/catch.h"
+#include "tests/system/exit_status.h"
+#include "tests/system/machine.h"
+#include "tests/system/processes.h"
+
+using namespace system_test;
+
+namespace {
+
+// A guest that is running, not yet booted: its kernel's first word has come out.
+constexpr const char* kFirstWord = "Linux version";
+
+Options running_guest() {
+  return {.disk = new_root_disk(), .cmdline = "earlyprintk=serial,ttyS0", .quiet = false};
+}
+
+}  // namespace
+
+TEST_CASE("a guest reboots three times in a row and finds what it wrote before", "[system]") {
+  Machine machine({.disk = new_root_disk()});
+  for (const char* boot : {"1\n", "2\n", "3\n", "4\n"}) {
+    INFO("boot " << boot);
+    REQUIRE(machine.reach_shell());
+    CHECK(machine.run("echo boot >>/boots; wc -l </boots") == boot);
+    if (boot[0] != '4') machine.send("sync; mount -o remount,ro /; busybox reboot -f\n");
+  }
+  CHECK(machine.power_off() == kPoweredOff);
+  CHECK(machine.errors() == "");
+}
+
+TEST_CASE("SIGTERM presses the guest's power button", "[system]") {
+  Machine machine({.disk = new_root_disk()});
+  REQUIRE(machine.reach_shell());
+  CHECK(machine.run("cat /sys/class/input/input0/name") == "Power Button\n");
+  machine.send("head -c 24 /dev/input/event0 >/dev/null; echo button 'pressed'; busybox poweroff -f\n");
+  std::this_thread::sleep_for(Seconds(5));  // until head reads
+  REQUIRE(kill(machine.pid(), SIGTERM) == 0);
+  CHECK(machine.expect("button pressed", kAnswer));
+  CHECK(machine.wait(kAnswer) == kPoweredOff);
+}
+
+TEST_CASE("a triple fault ends the machine, with an exit status of its own", "[system]") {
+  Machine machine({.disk = new_root_disk(), .cmdline = "reboot=triple"});
+  REQUIRE(machine.reach_shell());
+  machine.send("busybox reboot -f\n");
+  CHECK(machine.wait(kAnswer) == kGuestCrashed);
+  CHECK_THAT(machine.errors(), Catch::Contains("triple fault"));
+}
+
+TEST_CASE("a child that is killed ends the machine; the monitor says which and leaves nothing", "[system]") {
+  const std::string child = GENERATE("bulkhead-vcpu-host", "bulkhead-blk");
+  INFO(child);
+  const Footprint before = footprint();
+  Machine machine(running_guest());
+  REQUIRE(machine.expect(kFirstWord, kBoot));
+  const std::vector<Process> children = children_of(machine.pid());
+  const Process* victim = find_by_name(children, child);
+  REQUIRE(victim != nullptr);
+  REQUIRE(kill(victim->pid, SIGKILL) == 0);
+  CHECK(machine.wait(Seconds(10)) == kChildLost);
+  CHECK_THAT(machine.errors(), Catch::Contains(child) && Catch::Contains("signal 9"));
+  for (const Process& process : children) CHECK_FALSE(exists(process));
+  CHECK(footprint() == before);
+}
+
+TEST_CASE("a monitor that is killed takes all children with it within a second", "[system]") {
+  const Footprint before = footprint();
+  Machine machine(running_guest());
+  REQUIRE(machine.expect(kFirstWord, kBoot));
+  const std::vector<Process> children = children_of(machine.pid());
+  REQUIRE(children.size() == 2);
+  REQUIRE(kill(machine.pid(), SIGKILL) == 0);
+  std::this_thread::sleep_for(Seconds(1));
+  for (const Process& process : children) {
+    INFO(process.name);
+    CHECK_FALSE(exists(process));
+  }
+  machine.wait(Seconds(1));
+  CHECK(footprint() == before);
+}
