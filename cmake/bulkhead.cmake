@@ -18,6 +18,10 @@ if(BULKHEAD_SANITIZE)
   target_compile_definitions(bulkhead_flags INTERFACE BULKHEAD_SANITIZED=1)
 endif()
 
+if(BULKHEAD_FUZZ)
+  target_compile_options(bulkhead_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
 # A library of one folder: bulkhead_library(NAME sources...)
 function(bulkhead_library name)
   add_library(${name} STATIC ${ARGN})

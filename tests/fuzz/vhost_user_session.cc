@@ -1,0 +1,68 @@
+// A hostile front end: the input is a list of messages, each {request, flags, descriptors, size, payload}.
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <cstring>
+
+#include "backends/virtio/session.h"
+#include "tests/support/fake_driver.h"
+
+namespace {
+
+// Takes every chain at once and gives it back, as the quickest of devices.
+class EchoDevice final : public virtio::Device {
+ public:
+  std::uint64_t features() const override { return 0x245; }
+  std::uint16_t queues() const override { return 2; }
+  std::span<const std::byte> config() const override { return config_; }
+  void accept(std::uint64_t) override {}
+  ipc::Result<> start(std::uint16_t, virtio::Vring& ring) override {
+    for (int i = 0; i < 64 && !ring.failed(); ++i) {
+      const auto head = ring.queue().next(chain_);
+      if (!head)
+        ring.fail();
+      else if (*head)
+        ring.queue().complete((*head)->index, 0);
+    }
+    ring.publish();
+    return {};
+  }
+  void stop(std::uint16_t) override {}
+
+ private:
+  std::array<std::byte, 60> config_{};
+  virtio::Chain chain_;
+};
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  static const support::GuestRam ram(1 << 20);
+  static EchoDevice device;
+  const std::size_t descriptors = support::open_descriptors();
+  {
+    auto [front_end, back_end] = support::make_stream_pair();
+    ipc::vhost_user::Socket socket(std::move(back_end));
+    virtio::Session session(socket, device);
+    std::span<const std::uint8_t> rest(data, size);
+    while (rest.size() >= 4) {
+      ipc::vhost_user::Message message;
+      message.request = rest[0];
+      message.flags = 1u | (rest[1] & 0xcu);
+      for (unsigned i = 0; i < rest[2] % 9u; ++i) message.fds.emplace_back(::fcntl(ram.fd().get(), F_DUPFD_CLOEXEC, 0));
+      const std::size_t length = std::min<std::size_t>(rest[3], rest.size() - 4);
+      message.payload.resize(length);
+      if (length > 0) std::memcpy(message.payload.data(), rest.data() + 4, length);
+      rest = rest.subspan(4 + length);
+      if (!session.handle(std::move(message))) break;
+      (void)session.take_refusal();
+      std::array<std::byte, 4096> replies;
+      (void)::recv(front_end.get(), replies.data(), replies.size(), MSG_DONTWAIT);
+    }
+    session.end();
+  }
+  if (support::open_descriptors() != descriptors) std::abort();  // a descriptor leaked
+  return 0;
+}
