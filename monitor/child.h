@@ -1,0 +1,53 @@
+// One child of the monitor: its process, its control socket, its log.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "ipc/control_channel.h"
+#include "ipc/event_loop.h"
+#include "monitor/child_log.h"
+#include "sandbox/child_process.h"
+
+namespace monitor {
+
+class Child {
+ public:
+  // Told from the event loop, in this order: every frame, then the end.
+  struct Listener {
+    std::function<void(ipc::Frame frame)> said;
+    std::function<void(const ipc::Error& error)> broke_protocol;
+    std::function<void(const sandbox::Exit& exit)> ended;
+  };
+
+  // `name` goes into messages: "blk0". `program` is borrowed.
+  static ipc::Result<std::unique_ptr<Child>> start(ipc::EventLoop& loop, const std::string& machine, std::string name,
+                                                   const ipc::UniqueFd& program,
+                                                   std::optional<sandbox::Identity> identity, sandbox::Limits limits,
+                                                   Listener listener);
+  ~Child();  // the process is gone afterwards
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
+
+  const std::string& name() const { return name_; }
+  ipc::Result<> send(capnp::MessageBuilder& message, std::span<const int> fds = {}) {
+    return channel_.send(message, fds);
+  }
+
+ private:
+  Child(ipc::EventLoop& loop, const std::string& machine, std::string name, Listener listener);
+  void receive();
+  void reap();
+
+  ipc::EventLoop& loop_;
+  std::string name_;
+  Listener listener_;
+  ipc::ControlChannel channel_;
+  ChildLog log_;
+  std::optional<sandbox::ChildProcess> process_;
+  bool listening_ = false;  // the control socket is watched
+  bool watching_ = false;   // the process is
+};
+
+}  // namespace monitor

@@ -1,0 +1,55 @@
+// The machine that the operator asked for, checked as far as numbers and names can be.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "ipc/error.h"
+#include "ipc/schema/machine.capnp.h"
+#include "ipc/unique_fd.h"
+
+namespace monitor {
+
+struct DiskConfiguration {
+  std::string path;
+  bool readonly = false;
+  std::string serial;        // 1 to 20 bytes
+  std::uint16_t queues = 1;  // 1 to schema::MAX_QUEUES
+};
+
+struct DeviceConfiguration {
+  std::string socket;
+  std::uint16_t id = 0;      // 1 to 63
+  std::uint16_t queues = 1;  // 1 to schema::MAX_QUEUES
+};
+
+struct SerialStdio {};
+struct SerialPty {};
+struct SerialNone {};
+struct SerialFile {
+  std::string path;
+};
+using SerialConfiguration = std::variant<SerialStdio, SerialPty, SerialNone, SerialFile>;
+
+struct Configuration {
+  std::string name;
+  std::uint16_t cpus = 1;        // 1 to schema::MAX_CPUS
+  std::uint32_t memory_mib = 0;  // at least 16
+  std::string kernel;
+  std::string initrd;  // empty: none
+  std::string cmdline;
+  std::vector<DiskConfiguration> disks;
+  std::vector<DeviceConfiguration> devices;
+  SerialConfiguration serial;
+};
+
+// EINVAL with one line that names the field and what would be right.
+ipc::Result<Configuration> check(ipc::schema::Machine::Reader machine);
+
+// The message in `file` (at most 1 MiB), as the command line wrote it, checked.
+ipc::Result<Configuration> read_configuration(const ipc::UniqueFd& file);
+
+}  // namespace monitor

@@ -1,0 +1,120 @@
+#include "monitor/resources.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysinfo.h>
+#include <sys/un.h>
+
+namespace monitor {
+
+using ipc::failure;
+using ipc::Result;
+using ipc::UniqueFd;
+
+namespace {
+
+constexpr std::uint64_t kSectorBytes = 512;
+
+Result<UniqueFd> open_regular(const char* what, const std::string& path) {
+  UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  if (!file) return ipc::system_failure(fmt::format("{} {}", what, path));
+  struct stat status{};
+  if (::fstat(file.get(), &status) != 0) return ipc::system_failure(fmt::format("{} {}", what, path));
+  if (!S_ISREG(status.st_mode)) return failure(0, fmt::format("{} {}: not a regular file", what, path));
+  return file;
+}
+
+Result<std::uint64_t> size_of(const UniqueFd& file, const std::string& path) {
+  struct stat status{};
+  if (::fstat(file.get(), &status) != 0) return ipc::system_failure(fmt::format("disk {}", path));
+  if (S_ISREG(status.st_mode)) return static_cast<std::uint64_t>(status.st_size);
+  if (!S_ISBLK(status.st_mode))
+    return failure(0, fmt::format("disk {}: neither a regular file nor a block device", path));
+  std::uint64_t bytes = 0;
+  if (::ioctl(file.get(), BLKGETSIZE64, &bytes) != 0) return ipc::system_failure(fmt::format("disk {}", path));
+  return bytes;
+}
+
+// One writer, or any number of readers: an open file description's lock (fcntl(2)), which goes when the
+// last duplicate is closed, whatever happens to the processes.
+Result<> lock(const UniqueFd& file, const DiskConfiguration& disk) {
+  struct flock whole{};
+  whole.l_type = disk.readonly ? F_RDLCK : F_WRLCK;
+  whole.l_whence = SEEK_SET;
+  if (::fcntl(file.get(), F_OFD_SETLK, &whole) == 0) return {};
+  if (errno == EAGAIN || errno == EACCES)
+    return failure(0, fmt::format("disk {}: in use by another virtual machine or program (it is locked){}", disk.path,
+                                  disk.readonly ? "" : "; readonly=on shares it between readers"));
+  return ipc::system_failure(fmt::format("lock disk {}", disk.path));
+}
+
+Result<Image> open_disk(const DiskConfiguration& disk) {
+  const int mode = disk.readonly ? O_RDONLY : O_RDWR;
+  // O_NONBLOCK: a fifo by that name must not keep us waiting. It has no meaning for files and block devices.
+  UniqueFd file(::open(disk.path.c_str(), mode | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  if (!file && errno == EROFS)
+    return failure(0, fmt::format("disk {}: it can't be written; readonly=on is right", disk.path));
+  if (!file) return ipc::system_failure(fmt::format("disk {}", disk.path));
+  const std::uint64_t bytes = TRY(size_of(file, disk.path));
+  if (bytes == 0) return failure(0, fmt::format("disk {}: it is empty", disk.path));
+  if (bytes % kSectorBytes != 0)
+    return failure(0, fmt::format("disk {}: {} bytes, a multiple of {} is right", disk.path, bytes, kSectorBytes));
+  TRY(lock(file, disk));
+  return Image{std::move(file), bytes};
+}
+
+}  // namespace
+
+Result<Images> open_images(const Configuration& configuration) {
+  Images images;
+  images.kernel = TRY(open_regular("kernel", configuration.kernel));
+  if (!configuration.initrd.empty()) images.initrd = TRY(open_regular("initial RAM disk", configuration.initrd));
+  for (const DiskConfiguration& disk : configuration.disks) images.disks.push_back(TRY(open_disk(disk)));
+  return images;
+}
+
+Result<UniqueFd> connect_back_end(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path)
+    return failure(
+        0, fmt::format("device {}: the path of a socket has at most {} bytes", path, sizeof address.sun_path - 1));
+  path.copy(address.sun_path, path.size());
+  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!socket) return ipc::system_failure("make a socket");
+  // EAGAIN, from a back end that does not accept, is an error like others: nobody waits for it here.
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+    return ipc::system_failure(fmt::format("device {}: connect to its back end", path));
+  return socket;
+}
+
+Result<UniqueFd> make_ram(std::uint32_t mib) {
+  UniqueFd ram(::memfd_create("guest RAM", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!ram) return ipc::system_failure("make guest RAM");
+  if (::ftruncate(ram.get(), static_cast<off_t>(mib) << 20) != 0)
+    return ipc::system_failure(fmt::format("make guest RAM of {} MiB", mib));
+  if (::fcntl(ram.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
+    return ipc::system_failure("seal guest RAM");
+  return ram;
+}
+
+Result<> check_memory(std::uint32_t mib) {
+  struct sysinfo host{};
+  if (::sysinfo(&host) != 0) return ipc::system_failure("ask for the size of the host's memory");
+  const std::uint64_t host_mib = host.totalram * host.mem_unit >> 20;
+  if (mib > host_mib) return failure(0, fmt::format("memory: {} MiB, but this host has {} MiB", mib, host_mib));
+  return {};
+}
+
+Result<UniqueFd> make_event() {
+  UniqueFd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!event) return ipc::system_failure("make an eventfd");
+  return event;
+}
+
+}  // namespace monitor

@@ -1,0 +1,281 @@
+#include "monitor/virtual_machine.h"
+
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <array>
+
+#include "ipc/schema/control.capnp.h"
+#include "monitor/message.h"
+
+namespace monitor {
+
+using ipc::failure;
+using ipc::Result;
+using ipc::UniqueFd;
+namespace schema = ipc::schema;
+
+namespace {
+
+constexpr std::uint16_t kVirtioBlock = 2;
+constexpr int kSetupSeconds = 120;  // a large kernel on a slow, loaded host
+constexpr uid_t kFirstUid = 0x70000000;
+constexpr uid_t kUidsPerMachine = 64;  // a child for each of 31 devices, vcpu-host
+
+struct Pair {
+  UniqueFd front_end, back_end;
+};
+
+Result<Pair> vhost_user_pair() {
+  std::array<int, 2> ends{};
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
+    return ipc::system_failure("make a vhost-user socket");
+  return Pair{UniqueFd(ends[0]), UniqueFd(ends[1])};
+}
+
+Ending::Kind to_ending(schema::Failure::Kind kind) {
+  switch (kind) {
+    case schema::Failure::Kind::CONFIGURATION:
+      return Ending::Kind::BadConfiguration;
+    case schema::Failure::Kind::HOST:
+      return Ending::Kind::HostNotAble;
+    case schema::Failure::Kind::INTERNAL:
+      break;
+  }
+  return Ending::Kind::InternalError;
+}
+
+// What a child says of its failure, and `name`, as one line.
+Ending failed(const std::string& name, schema::Failure::Reader failure) {
+  const ipc::Error error{failure.getCode(), printable(failure.getContext().cStr())};
+  const auto kind = to_ending(failure.getKind());
+  if (kind == Ending::Kind::BadConfiguration) return {kind, ipc::describe(error)};
+  return {kind, fmt::format("{}: {}", name, ipc::describe(error))};
+}
+
+}  // namespace
+
+std::expected<std::unique_ptr<VirtualMachine>, Ending> VirtualMachine::power_on(Host host) {
+  std::unique_ptr<VirtualMachine> machine(new VirtualMachine(host));
+  const auto started = machine->start_children();
+  if (!started) return std::unexpected(Ending{Ending::Kind::HostNotAble, ipc::describe(started.error())});
+  return machine;
+}
+
+VirtualMachine::~VirtualMachine() {
+  if (deadline_) host_.loop.unwatch(deadline_);
+  vcpu_host_.reset();
+  host_.serial.detach();
+  back_ends_.clear();
+}
+
+Result<> VirtualMachine::start_children() {
+  TRY(arm_deadline());
+  for (std::size_t i = 0; i < host_.configuration.disks.size(); ++i) TRY(start_back_end(i));
+  for (const DeviceConfiguration& device : host_.configuration.devices) {
+    UniqueFd socket = TRY(connect_back_end(device.socket));
+    TRY(add_device(device.socket, device.id, device.queues, std::move(socket)));
+  }
+  return start_vcpu_host();
+}
+
+Result<> VirtualMachine::arm_deadline() {
+  deadline_ = UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  const itimerspec when{.it_interval = {}, .it_value = {.tv_sec = kSetupSeconds, .tv_nsec = 0}};
+  if (!deadline_ || ::timerfd_settime(deadline_.get(), 0, &when, nullptr) != 0)
+    return ipc::system_failure("make a timer");
+  return host_.loop.watch(deadline_, [this] {
+    end({Ending::Kind::InternalError, fmt::format("the machine was not ready within {} s", kSetupSeconds)});
+  });
+}
+
+// Unique among the machines of this host while we live, as our pid is: see docs/architecture.md.
+std::optional<sandbox::Identity> VirtualMachine::identity(std::size_t child) const {
+  if (::geteuid() != 0) return std::nullopt;
+  const auto id = kFirstUid + static_cast<uid_t>(::getpid()) * kUidsPerMachine + static_cast<uid_t>(child);
+  return sandbox::Identity{id, id};
+}
+
+Child::Listener VirtualMachine::listener(std::string name, std::function<Result<>(ipc::Frame)> said) {
+  return {
+      .said =
+          [this, name, said = std::move(said)](ipc::Frame frame) {
+            if (ending_) return;
+            const auto handled = ipc::guarded([&] { return said(std::move(frame)); });
+            if (!handled)
+              end({Ending::Kind::InternalError, fmt::format("{}: {}", name, ipc::describe(handled.error()))});
+          },
+      .broke_protocol =
+          [this, name](const ipc::Error& error) {
+            end({Ending::Kind::InternalError, fmt::format("{}: {}", name, ipc::describe(error))});
+          },
+      .ended =
+          [this, name](const sandbox::Exit& exit) {
+            end({Ending::Kind::ChildLost, fmt::format("{} was lost: {}", name, exit.describe())});
+          },
+  };
+}
+
+Result<> VirtualMachine::start_back_end(std::size_t index) {
+  const DiskConfiguration& disk = host_.configuration.disks[index];
+  const Image& image = host_.images.disks[index];
+  Pair sockets = TRY(vhost_user_pair());
+  const std::string name = fmt::format("blk{}", index);
+  auto& back_end = *back_ends_.emplace_back(std::make_unique<BackEnd>());
+  // It writes inside its image, never beyond.
+  const sandbox::Limits limits{.open_files = 64u + 4u * disk.queues, .file_bytes = disk.readonly ? 0 : image.bytes};
+  back_end.child = TRY(Child::start(
+      host_.loop, host_.configuration.name, name, host_.programs.blk, identity(index), limits,
+      listener(name, [this, &back_end](ipc::Frame frame) { return back_end_said(back_end, std::move(frame)); })));
+
+  capnp::MallocMessageBuilder message;
+  auto block = message.initRoot<schema::ToBackend>().initBlock();
+  block.setReadonly(disk.readonly);
+  block.setSerial(disk.serial);
+  block.setQueues(disk.queues);
+  TRY(back_end.child->send(message, std::array{image.file.get(), sockets.back_end.get()}));
+  return add_device(fmt::format("{} ({})", name, disk.path), kVirtioBlock, disk.queues, std::move(sockets.front_end));
+}
+
+Result<> VirtualMachine::add_device(std::string name, std::uint16_t virtio_id, std::uint16_t queues, UniqueFd socket) {
+  Device device{.name = std::move(name),
+                .virtio_id = virtio_id,
+                .socket = std::move(socket),
+                .kicks = {},
+                .calls = {},
+                .config_call = TRY(make_event())};
+  for (std::uint16_t i = 0; i < queues; ++i) {
+    device.kicks.push_back(TRY(make_event()));
+    device.calls.push_back(TRY(make_event()));
+  }
+  devices_.push_back(std::move(device));
+  return {};
+}
+
+Result<> VirtualMachine::start_vcpu_host() {
+  std::size_t descriptors = 64 + 2u * host_.configuration.cpus;
+  for (const Device& device : devices_) descriptors += 8 + 2 * device.kicks.size();
+  const sandbox::Limits limits{.open_files = descriptors, .file_bytes = 0, .threads = 8u + host_.configuration.cpus};
+  vcpu_host_ =
+      TRY(Child::start(host_.loop, host_.configuration.name, "vcpu-host", host_.programs.vcpu_host,
+                       identity(host_.configuration.disks.size()), limits,
+                       listener("vcpu-host", [this](ipc::Frame frame) { return vcpu_host_said(std::move(frame)); })));
+  const UniqueFd serial = TRY(host_.serial.attach());
+  return set_up_vcpu_host(serial);
+}
+
+Result<> VirtualMachine::set_up_vcpu_host(const UniqueFd& serial) {
+  const UniqueFd ram = TRY(make_ram(host_.configuration.memory_mib));
+  capnp::MallocMessageBuilder message;
+  auto setup = message.initRoot<schema::ToVcpuHost>().initSetup();
+  setup.setMemoryMib(host_.configuration.memory_mib);
+  setup.setCpus(host_.configuration.cpus);
+  setup.setCmdline(host_.configuration.cmdline);
+  setup.setHasInitrd(host_.images.initrd.has_value());
+  std::vector<int> fds{ram.get(), serial.get(), host_.images.kernel.get()};
+  if (host_.images.initrd) fds.push_back(host_.images.initrd->get());
+  TRY(vcpu_host_->send(message, fds));
+
+  for (Device& device : devices_) {
+    capnp::MallocMessageBuilder announcement;
+    auto body = announcement.initRoot<schema::ToVcpuHost>().initDevice();
+    body.setVirtioId(device.virtio_id);
+    body.setQueues(static_cast<std::uint16_t>(device.kicks.size()));
+    std::vector<int> device_fds{device.socket.get()};
+    for (const UniqueFd& kick : device.kicks) device_fds.push_back(kick.get());
+    for (const UniqueFd& call : device.calls) device_fds.push_back(call.get());
+    device_fds.push_back(device.config_call.get());
+    TRY(vcpu_host_->send(announcement, device_fds));
+    device.socket = UniqueFd();  // ours no more: the back end must see when the front end goes
+  }
+  capnp::MallocMessageBuilder load;
+  load.initRoot<schema::ToVcpuHost>().setLoad();
+  return vcpu_host_->send(load);
+}
+
+Result<> VirtualMachine::lend_kvm() {
+  stage_ = Stage::MakingVm;
+  capnp::MallocMessageBuilder message;
+  auto kvm = message.initRoot<schema::ToVcpuHost>().initKvm();
+  kvm.setVcpuMmapBytes(static_cast<std::uint32_t>(host_.kvm.vcpu_mmap_bytes));
+  const auto& cpuid = host_.kvm.supported_cpuid;
+  kvm.setCpuid(kj::arrayPtr(reinterpret_cast<const kj::byte*>(cpuid.data()), cpuid.size()));
+  return vcpu_host_->send(message, std::array{host_.kvm.device.get()});
+}
+
+Result<> VirtualMachine::vcpu_host_said(ipc::Frame frame) {
+  const auto message = frame.root<schema::FromVcpuHost>();
+  const auto out_of_turn = [] { return failure(EPROTO, "it said something out of turn"); };
+  switch (message.which()) {
+    case schema::FromVcpuHost::LOADED:
+      if (stage_ != Stage::Loading) return out_of_turn();
+      return lend_kvm();
+    case schema::FromVcpuHost::SEALED:
+      if (stage_ != Stage::MakingVm || frame.fds.size() != 1u + host_.configuration.cpus) return out_of_turn();
+      stage_ = Stage::Sealed;
+      vm_descriptors_ = std::move(frame.fds);
+      return start_if_sealed();
+    case schema::FromVcpuHost::FAILED:
+      end(failed("vcpu-host", message.getFailed()));
+      return {};
+    case schema::FromVcpuHost::POWERED_OFF:
+      if (stage_ != Stage::Running) return out_of_turn();
+      end({Ending::Kind::PoweredOff, {}});
+      return {};
+    case schema::FromVcpuHost::RESET_REQUESTED:
+      if (stage_ != Stage::Running) return out_of_turn();
+      end({Ending::Kind::Reset, {}});
+      return {};
+    case schema::FromVcpuHost::CRASHED:
+      if (stage_ != Stage::Running) return out_of_turn();
+      end({Ending::Kind::GuestCrashed, "the guest crashed: " + printable(message.getCrashed().cStr())});
+      return {};
+    case schema::FromVcpuHost::DEVICE_FAILED: {
+      const auto device = message.getDeviceFailed();
+      if (stage_ != Stage::Running || device.getSlot() >= devices_.size()) return out_of_turn();
+      say(host_.configuration.name, fmt::format("{}: the guest goes on without it: {}", devices_[device.getSlot()].name,
+                                                printable(device.getReason().cStr())));
+      return {};
+    }
+  }
+  return out_of_turn();
+}
+
+Result<> VirtualMachine::back_end_said(BackEnd& back_end, ipc::Frame frame) {
+  const auto message = frame.root<schema::FromBackend>();
+  switch (message.which()) {
+    case schema::FromBackend::SEALED:
+      if (std::exchange(back_end.sealed, true)) break;
+      return start_if_sealed();
+    case schema::FromBackend::FAILED:
+      end(failed(back_end.child->name(), message.getFailed()));
+      return {};
+  }
+  return failure(EPROTO, "it said something out of turn");
+}
+
+Result<> VirtualMachine::start_if_sealed() {
+  if (stage_ != Stage::Sealed) return {};
+  for (const auto& back_end : back_ends_)
+    if (!back_end->sealed) return {};
+  stage_ = Stage::Running;
+  host_.loop.unwatch(deadline_);
+  deadline_ = UniqueFd();
+  capnp::MallocMessageBuilder message;
+  message.initRoot<schema::ToVcpuHost>().setStart();
+  return vcpu_host_->send(message);
+}
+
+void VirtualMachine::press_power_button() {
+  if (stage_ != Stage::Running || ending_) return;
+  capnp::MallocMessageBuilder message;
+  message.initRoot<schema::ToVcpuHost>().setPowerButton();
+  static_cast<void>(vcpu_host_->send(message));  // a vcpu-host that does not listen is about to be lost
+}
+
+void VirtualMachine::end(Ending ending) {
+  if (!ending_) ending_ = std::move(ending);
+}
+
+}  // namespace monitor

@@ -1,0 +1,97 @@
+// A guest from power-on to power-off or reset: its children, and what the monitor and they say.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ipc/event_loop.h"
+#include "monitor/child.h"
+#include "monitor/configuration.h"
+#include "monitor/exit_status.h"
+#include "monitor/kvm_system.h"
+#include "monitor/resources.h"
+#include "monitor/serial_relay.h"
+
+namespace monitor {
+
+// The executables of the children.
+struct Programs {
+  ipc::UniqueFd vcpu_host;
+  ipc::UniqueFd blk;
+};
+
+// What is opened once, and outlasts reboots. All borrowed.
+struct Host {
+  ipc::EventLoop& loop;
+  const Configuration& configuration;
+  const Images& images;
+  const KvmSystem& kvm;
+  const Programs& programs;
+  SerialRelay& serial;
+};
+
+struct Ending {
+  enum class Kind { PoweredOff, Reset, GuestCrashed, ChildLost, BadConfiguration, HostNotAble, InternalError };
+  Kind kind;
+  std::string reason;  // one line; empty for the first two
+};
+
+class VirtualMachine {
+ public:
+  // Starts the children and tells them what to set up. The guest runs when all of them are sealed.
+  static std::expected<std::unique_ptr<VirtualMachine>, Ending> power_on(Host host);
+  ~VirtualMachine();  // all children are gone, all serial output is passed on
+  VirtualMachine(const VirtualMachine&) = delete;
+  VirtualMachine& operator=(const VirtualMachine&) = delete;
+
+  // Set once, from the event loop.
+  const std::optional<Ending>& ending() const { return ending_; }
+
+  // Before the guest runs it has no effect.
+  void press_power_button();
+
+ private:
+  enum class Stage { Loading, MakingVm, Sealed, Running };
+  struct BackEnd {
+    std::unique_ptr<Child> child;
+    bool sealed = false;
+  };
+  // A device as vcpu-host is told of it.
+  struct Device {
+    std::string name;  // for messages
+    std::uint16_t virtio_id;
+    ipc::UniqueFd socket;
+    std::vector<ipc::UniqueFd> kicks;
+    std::vector<ipc::UniqueFd> calls;
+    ipc::UniqueFd config_call;
+  };
+
+  explicit VirtualMachine(Host host) : host_(host) {}
+  ipc::Result<> start_children();
+  ipc::Result<> start_back_end(std::size_t index);
+  ipc::Result<> start_vcpu_host();
+  ipc::Result<> set_up_vcpu_host(const ipc::UniqueFd& serial);
+  ipc::Result<> add_device(std::string name, std::uint16_t virtio_id, std::uint16_t queues, ipc::UniqueFd socket);
+  ipc::Result<> arm_deadline();
+  std::optional<sandbox::Identity> identity(std::size_t child) const;
+
+  ipc::Result<> vcpu_host_said(ipc::Frame frame);
+  ipc::Result<> back_end_said(BackEnd& back_end, ipc::Frame frame);
+  ipc::Result<> lend_kvm();
+  ipc::Result<> start_if_sealed();
+  Child::Listener listener(std::string name, std::function<ipc::Result<>(ipc::Frame)> said);
+  void end(Ending ending);
+
+  Host host_;
+  Stage stage_ = Stage::Loading;
+  std::optional<Ending> ending_;
+  ipc::UniqueFd deadline_;  // timerfd: until the guest runs
+  std::vector<Device> devices_;
+  std::vector<ipc::UniqueFd> vm_descriptors_;  // the VM's and its vCPUs': they live as long as this object
+  std::vector<std::unique_ptr<BackEnd>> back_ends_;
+  std::unique_ptr<Child> vcpu_host_;  // ends first: back ends see their front end go
+};
+
+}  // namespace monitor
