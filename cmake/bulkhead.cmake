@@ -6,12 +6,14 @@ target_compile_options(bulkhead_flags INTERFACE
   -Wall -Wextra -Werror -Wshadow -Wnon-virtual-dtor -Wold-style-cast -Woverloaded-virtual
   -Wcast-align -Wunused -Wdouble-promotion -Wimplicit-fallthrough
   -fstack-protector-strong -fno-omit-frame-pointer -ffunction-sections -fdata-sections)
-target_compile_definitions(bulkhead_flags INTERFACE
-  $<$<NOT:$<BOOL:${BULKHEAD_SANITIZE}>>:_FORTIFY_SOURCE=2> _GNU_SOURCE)
+target_compile_definitions(bulkhead_flags INTERFACE _GNU_SOURCE)
 target_link_options(bulkhead_flags INTERFACE -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack)
-if(BULKHEAD_SANITIZE)
+if(NOT BULKHEAD_SANITIZE)
+  target_compile_definitions(bulkhead_flags INTERFACE _FORTIFY_SOURCE=2)
+else()
   target_compile_options(bulkhead_flags INTERFACE
-    -fsanitize=${BULKHEAD_SANITIZE} -fno-sanitize-recover=all -Wno-maybe-uninitialized)
+    -fsanitize=${BULKHEAD_SANITIZE} -fno-sanitize-recover=all
+    $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
   target_link_options(bulkhead_flags INTERFACE -fsanitize=${BULKHEAD_SANITIZE})
   # Sanitizers need a dynamic program, /proc and system calls of their own: such a build runs its
   # tests outside the sandbox and says so on stderr. It is never installed.
