@@ -1,4 +1,4 @@
-// The thread of one vCPU. It makes five system calls: KVM_RUN, write, futex and two to end. Whatever
+// The thread of one vCPU. It makes three system calls: KVM_RUN, write, futex. Whatever
 // stops the vCPU it hands to the event loop's thread, and waits for it: devices have one thread.
 #pragma once
 
