@@ -16,9 +16,9 @@ namespace {
 using ipc::Result;
 
 // Newer than the reference distribution's headers.
-constexpr int kSetMdwe = 65;  // PR_SET_MDWE
+[[maybe_unused]] constexpr int kSetMdwe = 65;  // PR_SET_MDWE
 constexpr int kGetMdwe = 66;
-constexpr unsigned long kRefuseExecGain = 1;
+[[maybe_unused]] constexpr unsigned long kRefuseExecGain = 1;
 
 constexpr std::uint32_t kAskVersion = 1;  // LANDLOCK_CREATE_RULESET_VERSION
 
