@@ -49,8 +49,10 @@ constexpr std::uint8_t kAnyTime = 0xc0;    // alarm registers: from this value o
 constexpr std::int64_t kSecond = 1'000'000'000;
 constexpr std::int64_t kUpdateCycle = 244'000 + 1'984'000;  // UIP precedes the update by 244 us, which takes 1984 us
 constexpr std::int64_t kSecondsOfDay = 86'400;
-constexpr std::int64_t kEarliest = -2'200'000'000;  // in 1900
-constexpr std::int64_t kLatest = 9'000'000'000;     // in 2255
+// The times that a guest can set, in seconds: far enough inside 64 bits of nanoseconds that no difference of
+// two leaves them.
+constexpr std::int64_t kEarliest = -1'000'000'000;  // in 1938
+constexpr std::int64_t kLatest = 7'200'000'000;     // in 2198
 
 bool is_time(unsigned index) {
   return index == kSeconds || index == kMinutes || (index >= kHours && index <= kYear && index != kHoursAlarm) ||
@@ -212,7 +214,7 @@ void CmosRtc::load_time(std::int64_t seconds) {
 }
 
 // Any bytes are some time: what is beyond its range counts on into the next day, month or year. Times that
-// nanoseconds in 64 bits don't reach become the last that they do.
+// cannot be set become the nearest that can.
 std::int64_t CmosRtc::stored_time() const {
   const auto year = static_cast<int>(decode(bytes_[kCentury]) * 100 + decode(bytes_[kYear]));
   const auto month = static_cast<int>(decode(bytes_[kMonth]));
