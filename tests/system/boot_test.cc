@@ -23,7 +23,7 @@ constexpr Harmless kHarmless[] = {
 };
 
 std::string complaints(Machine& machine) {
-  std::istringstream log(machine.run("dmesg --notime --level=emerg,alert,crit,err,warn"));
+  std::istringstream log(machine.run("dmesg --notime --color=never --level=emerg,alert,crit,err,warn"));
   std::string left;
   for (std::string line; std::getline(log, line);) {
     bool harmless = line.empty();
@@ -78,7 +78,8 @@ TEST_CASE("the cloud kernel boots by PVH with 1 CPU and finds its devices right"
   CHECK(matches(pci, R"(VirtIO: DeviceCfg)"));
   CHECK_FALSE(matches(pci, R"(access denied|unassigned|\[virtual\])"));
 
-  // The disk and the serial number that it has unless told.
+  // The disk and the serial number that it has unless told; lsblk asks udev for it.
+  machine.run("/lib/systemd/systemd-udevd --daemon; udevadm trigger --settle --subsystem-match=block");
   CHECK(machine.run("lsblk -dno NAME,SIZE,SERIAL") == "vda  512M disk0\n");
   CHECK(machine.run("cat /sys/devices/system/clocksource/clocksource0/current_clocksource") == "kvm-clock\n");
 

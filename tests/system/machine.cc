@@ -55,7 +55,7 @@ Machine::Machine(const Options& options) : Command(arguments_of(options)) {}
 bool Machine::reach_shell() {
   if (!expect("# ", kBoot)) return false;
   // Without an echo, everything that comes out is an answer. Two halves, as this line is still echoed.
-  send("stty -echo; PS1=; export PATH=/usr/sbin:/usr/bin:/sbin:/bin; echo 'shell 'ready\n");
+  send("stty -echo; PS1= PS2=; export PATH=/usr/sbin:/usr/bin:/sbin:/bin; echo 'shell 'ready\n");
   return expect("shell ready", kAnswer);
 }
 
