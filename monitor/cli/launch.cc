@@ -2,7 +2,9 @@
 
 #include <capnp/serialize.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -47,10 +49,13 @@ Result<> replace(capnp::MessageBuilder& machine, std::string directory) {
   // The first three are the monitor's to write to, even where the caller has closed them.
   for (int fd = 0; fd <= 2; ++fd)
     if (::fcntl(fd, F_GETFD) < 0 && ::open("/dev/null", O_RDWR) < 0) return ipc::system_failure("open /dev/null");
-  TRY(place(TRY(seal_message(machine))));
+  UniqueFd message = TRY(seal_message(machine));
+  TRY(place(std::move(message)));
   const std::string program = directory + "/bulkhead-monitor";
   std::string name = "bulkhead-monitor";
   char* const arguments[] = {name.data(), nullptr};
+  // No descriptor that the caller happened to leave open goes on to the privileged process.
+  if (::close_range(kMachineFd + 1, ~0u, CLOSE_RANGE_CLOEXEC) != 0) return ipc::system_failure("close_range");
   ::execv(program.c_str(), arguments);
   return ipc::system_failure(fmt::format("run {}", program));
 }

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <charconv>
-#include <functional>
 #include <limits>
 #include <map>
 #include <optional>
+#include <span>
 #include <string_view>
 
 namespace cli {
@@ -30,7 +30,7 @@ std::optional<Number> parse_number(std::string_view text) {
 
 Result<std::uint16_t> parse_count(const std::string& what, std::string_view text) {
   const auto value = parse_number<std::uint16_t>(text);
-  if (!value) return wrong(fmt::format("{} {}: a whole number, at most 65535, is right", what, text));
+  if (!value || *value == 0) return wrong(fmt::format("{} {}: a whole number from 1 to 65535 is right", what, text));
   return *value;
 }
 
@@ -49,51 +49,37 @@ std::vector<std::string> split(std::string_view text) {
   return parts;
 }
 
-using Setter = std::function<Result<>(const std::string& value)>;
+using Fields = std::map<std::string, std::string, std::less<>>;
 
-// Hands each key=value to its setter. `usage` is what the whole option looks like when it is right.
-Result<> assign(std::string_view option, std::span<const std::string> parts, std::string_view usage,
-                const std::map<std::string, Setter, std::less<>>& setters) {
-  std::vector<std::string> seen;
+// The key=value parts of an option, each key once and one of `keys`. `usage` is what the whole option
+// looks like when it is right.
+Result<Fields> parse_fields(std::string_view option, std::span<const std::string> parts,
+                            std::initializer_list<std::string_view> keys, std::string_view usage) {
+  Fields fields;
   for (const std::string& part : parts) {
     const std::size_t equals = part.find('=');
     const std::string key = part.substr(0, equals);
-    const auto setter = setters.find(key);
-    if (equals == std::string::npos || setter == setters.end())
+    if (equals == std::string::npos || std::ranges::find(keys, key) == keys.end())
       return wrong(fmt::format("{}: unknown part \"{}\"; {} is right", option, part, usage));
-    if (std::ranges::find(seen, key) != seen.end()) return wrong(fmt::format("{}: {} is there twice", option, key));
-    seen.push_back(key);
-    TRY(setter->second(part.substr(equals + 1)));
+    if (!fields.emplace(key, part.substr(equals + 1)).second)
+      return wrong(fmt::format("{}: {} is there twice", option, key));
   }
-  return {};
+  return fields;
 }
 
 Result<> describe_disk(const std::string& text, schema::Disk::Builder disk) {
   constexpr std::string_view kUsage = "path=FILE[,readonly=on|off][,serial=TEXT][,queues=N]";
-  TRY(assign("--disk", split(text), kUsage,
-             {{"path",
-               [&](const std::string& value) -> Result<> {
-                 disk.setPath(value);
-                 return {};
-               }},
-              {"readonly",
-               [&](const std::string& value) -> Result<> {
-                 if (value != "on" && value != "off")
-                   return wrong(fmt::format("--disk: readonly={}; on or off is right", value));
-                 disk.setReadonly(value == "on");
-                 return {};
-               }},
-              {"serial",
-               [&](const std::string& value) -> Result<> {
-                 disk.setSerial(value);
-                 return {};
-               }},
-              {"queues", [&](const std::string& value) -> Result<> {
-                 disk.setQueues(TRY(parse_count("--disk: queues", value)));
-                 if (disk.getQueues() == 0) return wrong("--disk: queues=0; 1 or more is right");
-                 return {};
-               }}}));
-  if (disk.getPath().size() == 0) return wrong(fmt::format("--disk {}: no path; {} is right", text, kUsage));
+  Fields fields = TRY(parse_fields("--disk", split(text), {"path", "readonly", "serial", "queues"}, kUsage));
+  if (fields["path"].empty()) return wrong(fmt::format("--disk {}: no path; {} is right", text, kUsage));
+  disk.setPath(fields["path"]);
+  disk.setSerial(fields["serial"]);
+  if (const auto readonly = fields.find("readonly"); readonly != fields.end()) {
+    if (readonly->second != "on" && readonly->second != "off")
+      return wrong(fmt::format("--disk: readonly={}; on or off is right", readonly->second));
+    disk.setReadonly(readonly->second == "on");
+  }
+  if (const auto queues = fields.find("queues"); queues != fields.end())
+    disk.setQueues(TRY(parse_count("--disk: queues", queues->second)));
   return {};
 }
 
@@ -102,23 +88,13 @@ Result<> describe_device(const std::string& text, schema::Device::Builder device
   const std::vector<std::string> parts = split(text);
   if (parts.front() != "vhost-user")
     return wrong(fmt::format("--device {}: unknown kind \"{}\"; {} is right", text, parts.front(), kUsage));
-  TRY(assign("--device", std::span(parts).subspan(1), kUsage,
-             {{"socket",
-               [&](const std::string& value) -> Result<> {
-                 device.setSocket(value);
-                 return {};
-               }},
-              {"id",
-               [&](const std::string& value) -> Result<> {
-                 device.setId(TRY(parse_count("--device: id", value)));
-                 return {};
-               }},
-              {"queues", [&](const std::string& value) -> Result<> {
-                 device.setQueues(TRY(parse_count("--device: queues", value)));
-                 return {};
-               }}}));
-  if (device.getSocket().size() == 0) return wrong(fmt::format("--device {}: no socket; {} is right", text, kUsage));
-  if (device.getId() == 0) return wrong(fmt::format("--device {}: no id; {} is right", text, kUsage));
+  Fields fields = TRY(parse_fields("--device", std::span(parts).subspan(1), {"socket", "id", "queues"}, kUsage));
+  if (fields["socket"].empty()) return wrong(fmt::format("--device {}: no socket; {} is right", text, kUsage));
+  device.setSocket(fields["socket"]);
+  if (fields["id"].empty()) return wrong(fmt::format("--device {}: no id; {} is right", text, kUsage));
+  device.setId(TRY(parse_count("--device: id", fields["id"])));
+  if (const auto queues = fields.find("queues"); queues != fields.end())
+    device.setQueues(TRY(parse_count("--device: queues", queues->second)));
   return {};
 }
 
@@ -141,14 +117,13 @@ Result<> describe_serial(const std::string& text, schema::Serial::Builder serial
 }  // namespace
 
 Result<std::uint32_t> parse_memory(const std::string& text) {
-  const auto refuse = [&] { return wrong(fmt::format("--memory {}: a size such as 512M or 2G is right", text)); };
-  const std::map<char, unsigned> shifts{{'M', 0}, {'G', 10}, {'T', 20}};
-  if (text.empty()) return refuse();
-  const auto unit = shifts.find(text.back());
-  if (unit == shifts.end()) return refuse();
-  const auto value = parse_number<std::uint32_t>(std::string_view(text).substr(0, text.size() - 1));
-  if (!value || *value > std::numeric_limits<std::uint32_t>::max() >> unit->second) return refuse();
-  return *value << unit->second;
+  const std::string_view all = text;
+  const bool has_unit = all.ends_with('M') || all.ends_with('G') || all.ends_with('T');
+  const unsigned shift = all.ends_with('T') ? 20 : all.ends_with('G') ? 10 : 0;
+  const auto value = parse_number<std::uint32_t>(all.substr(0, all.size() - (has_unit ? 1 : 0)));
+  if (!value || *value == 0 || *value > std::numeric_limits<std::uint32_t>::max() >> shift)
+    return wrong(fmt::format("--memory {}: a size such as 512M or 2G, or a number of MiB, is right", text));
+  return *value << shift;
 }
 
 Result<> describe_machine(const MachineOptions& options, schema::Machine::Builder machine) {

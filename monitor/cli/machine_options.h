@@ -26,7 +26,7 @@ struct MachineOptions {
 // say. An error is one line that names the option and what would be right.
 ipc::Result<> describe_machine(const MachineOptions& options, ipc::schema::Machine::Builder machine);
 
-// "512M", "2G", "1T", in MiB.
+// "512M", "2G", "1T", "512" (MiB), in MiB.
 ipc::Result<std::uint32_t> parse_memory(const std::string& text);
 
 }  // namespace cli

@@ -1,0 +1,76 @@
+// The texts of --help that are more than a line.
+#pragma once
+
+#include <string_view>
+
+namespace cli {
+
+inline constexpr std::string_view kMainHelp =
+    "Runs virtual machines whose every part is a process of its own, in a sandbox of its own.";
+
+inline constexpr std::string_view kMainFooter = R"(
+Examples:
+  bulkhead doctor
+      Tells whether this host can run virtual machines, and what to do if it cannot.
+  bulkhead run --kernel vmlinuz --cmdline "root=/dev/vda console=ttyS0" --disk path=debian.img
+      Boots a Linux kernel with one disk; its serial console is this terminal.
+
+"bulkhead run --help" and "bulkhead doctor --help" tell more.)";
+
+inline constexpr std::string_view kRunHelp = "run one virtual machine until it powers off";
+
+inline constexpr std::string_view kDiskHelp =
+    "path=FILE[,readonly=on|off][,serial=TEXT][,queues=N]: a raw image or a block device; once for each disk; "
+    "a comma inside of a value is written twice";
+
+inline constexpr std::string_view kDeviceHelp =
+    "vhost-user,socket=PATH,id=NUMBER[,queues=N]: a virtio device that another program serves; NUMBER is its "
+    "virtio device id (1 network, 2 disk, 4 entropy, 26 file system, ...); once for each device";
+
+inline constexpr std::string_view kSerialHelp =
+    "the first serial port: stdio, pty (its name is printed), none, file=PATH (output is appended) (stdio)";
+
+inline constexpr std::string_view kRunFooter = R"(
+Examples:
+  bulkhead run --kernel vmlinuz --initrd initrd.img --cmdline "root=/dev/vda1 console=ttyS0" \
+               --disk path=debian.img --cpus 4 --memory 2G
+  bulkhead run --kernel vmlinuz --disk path=root.img,readonly=on --disk path=data.img,serial=data,queues=2
+  bulkhead run --kernel vmlinuz --device vhost-user,socket=/run/net.sock,id=1,queues=2
+  bulkhead run machine.json --name web1
+
+machine.json says the same; what it leaves out has the same defaults:
+  {"kernel": "vmlinuz", "initrd": "initrd.img", "cmdline": "root=/dev/vda1 console=ttyS0",
+   "cpus": 4, "memoryMib": 2048,
+   "disks": [{"path": "debian.img", "readonly": false, "serial": "data", "queues": 2}],
+   "devices": [{"socket": "/run/net.sock", "id": 1, "queues": 2}],
+   "serial": {"file": "console.log"}}
+The serial port is one of {"stdio": null}, {"pty": null}, {"none": null}, {"file": "PATH"}.
+
+SIGTERM presses the power button; a second one, or SIGINT, ends the machine at once.
+
+Exit status:
+  0      the guest powered off
+  2      wrong usage, or a machine that cannot be: the message names what is wrong
+  3      this host is not able to run it (see bulkhead doctor)
+  4      the guest crashed (triple fault), or KVM cannot go on
+  5      a process of the machine was lost
+  6      an error inside of Bulkhead
+  128+N  signal N ended the machine)";
+
+inline constexpr std::string_view kDoctorHelp = "tell whether this host can run virtual machines";
+
+inline constexpr std::string_view kDoctorFooter = R"(
+Each line is ok, MISSING or missing, with what to do. Guests run without what is "missing", slower or with
+one layer of protection less. The last line says the verdict. Beside asking the kernel, doctor runs a few
+instructions in a virtual machine of its own: some hosts have a /dev/kvm that cannot run a whole kernel.
+
+Examples:
+  bulkhead doctor
+  bulkhead doctor --json | jq -r '.checks[] | select(.ok | not) | .name'
+
+Exit status:
+  0  this host can run unmodified guests (--kernel: its KVM runs an unmodified kernel)
+  2  wrong usage
+  3  it cannot)";
+
+}  // namespace cli
