@@ -20,6 +20,9 @@ namespace {
 
 constexpr std::uint16_t kVirtioBlock = 2;
 constexpr int kSetupSeconds = 120;  // a large kernel on a slow, loaded host
+constexpr int kSettleSeconds = 1;   // between a cause and its effect in another process
+// A child that seals itself compiles its filters through a memfd, for which RLIMIT_FSIZE holds too.
+constexpr std::uint64_t kScratchBytes = 64 * 1024;
 constexpr uid_t kFirstUid = 0x70000000;
 constexpr uid_t kUidsPerMachine = 64;  // a child for each of 31 devices, vcpu-host
 
@@ -71,7 +74,7 @@ VirtualMachine::~VirtualMachine() {
 }
 
 Result<> VirtualMachine::start_children() {
-  TRY(arm_deadline());
+  TRY(arm_deadline(kSetupSeconds));
   for (std::size_t i = 0; i < host_.configuration.disks.size(); ++i) TRY(start_back_end(i));
   for (const DeviceConfiguration& device : host_.configuration.devices) {
     UniqueFd socket = TRY(connect_back_end(device.socket));
@@ -80,13 +83,15 @@ Result<> VirtualMachine::start_children() {
   return start_vcpu_host();
 }
 
-Result<> VirtualMachine::arm_deadline() {
+Result<> VirtualMachine::arm_deadline(int seconds) {
+  if (deadline_) host_.loop.unwatch(deadline_);
   deadline_ = UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-  const itimerspec when{.it_interval = {}, .it_value = {.tv_sec = kSetupSeconds, .tv_nsec = 0}};
+  const itimerspec when{.it_interval = {}, .it_value = {.tv_sec = seconds, .tv_nsec = 0}};
   if (!deadline_ || ::timerfd_settime(deadline_.get(), 0, &when, nullptr) != 0)
     return ipc::system_failure("make a timer");
-  return host_.loop.watch(deadline_, [this] {
-    end({Ending::Kind::InternalError, fmt::format("the machine was not ready within {} s", kSetupSeconds)});
+  return host_.loop.watch(deadline_, [this, seconds] {
+    end(suspicion_.value_or(
+        Ending{Ending::Kind::InternalError, fmt::format("the machine was not ready within {} s", seconds)}));
   });
 }
 
@@ -110,10 +115,7 @@ Child::Listener VirtualMachine::listener(std::string name, std::function<Result<
           [this, name](const ipc::Error& error) {
             end({Ending::Kind::InternalError, fmt::format("{}: {}", name, ipc::describe(error))});
           },
-      .ended =
-          [this, name](const sandbox::Exit& exit) {
-            end({Ending::Kind::ChildLost, fmt::format("{} was lost: {}", name, exit.describe())});
-          },
+      .ended = [this, name](const sandbox::Exit& exit) { lost(name, exit); },
   };
 }
 
@@ -124,7 +126,8 @@ Result<> VirtualMachine::start_back_end(std::size_t index) {
   const std::string name = fmt::format("blk{}", index);
   auto& back_end = *back_ends_.emplace_back(std::make_unique<BackEnd>());
   // It writes inside its image, never beyond.
-  const sandbox::Limits limits{.open_files = 64u + 4u * disk.queues, .file_bytes = disk.readonly ? 0 : image.bytes};
+  const sandbox::Limits limits{.open_files = 64u + 4u * disk.queues,
+                               .file_bytes = std::max(disk.readonly ? 0 : image.bytes, kScratchBytes)};
   back_end.child = TRY(Child::start(
       host_.loop, host_.configuration.name, name, host_.programs.blk, identity(index), limits,
       listener(name, [this, &back_end](ipc::Frame frame) { return back_end_said(back_end, std::move(frame)); })));
@@ -156,7 +159,8 @@ Result<> VirtualMachine::add_device(std::string name, std::uint16_t virtio_id, s
 Result<> VirtualMachine::start_vcpu_host() {
   std::size_t descriptors = 64 + 2u * host_.configuration.cpus;
   for (const Device& device : devices_) descriptors += 8 + 2 * device.kicks.size();
-  const sandbox::Limits limits{.open_files = descriptors, .file_bytes = 0, .threads = 8u + host_.configuration.cpus};
+  const sandbox::Limits limits{
+      .open_files = descriptors, .file_bytes = kScratchBytes, .threads = 8u + host_.configuration.cpus};
   vcpu_host_ =
       TRY(Child::start(host_.loop, host_.configuration.name, "vcpu-host", host_.programs.vcpu_host,
                        identity(host_.configuration.disks.size()), limits,
@@ -260,8 +264,10 @@ Result<> VirtualMachine::start_if_sealed() {
   for (const auto& back_end : back_ends_)
     if (!back_end->sealed) return {};
   stage_ = Stage::Running;
-  host_.loop.unwatch(deadline_);
-  deadline_ = UniqueFd();
+  if (!suspicion_) {
+    host_.loop.unwatch(deadline_);
+    deadline_ = UniqueFd();
+  }
   capnp::MallocMessageBuilder message;
   message.initRoot<schema::ToVcpuHost>().setStart();
   return vcpu_host_->send(message);
@@ -272,6 +278,15 @@ void VirtualMachine::press_power_button() {
   capnp::MallocMessageBuilder message;
   message.initRoot<schema::ToVcpuHost>().setPowerButton();
   static_cast<void>(vcpu_host_->send(message));  // a vcpu-host that does not listen is about to be lost
+}
+
+// A back end ends cleanly when its front end goes: then vcpu-host is the one that was lost, or is about to
+// say why. What it says within a moment counts for more.
+void VirtualMachine::lost(const std::string& name, const sandbox::Exit& exit) {
+  Ending ending{Ending::Kind::ChildLost, fmt::format("{} was lost: {}", name, exit.describe())};
+  if (!exit.clean() || suspicion_) return end(std::move(ending));
+  suspicion_ = std::move(ending);
+  if (const auto armed = arm_deadline(kSettleSeconds); !armed) end(*suspicion_);
 }
 
 void VirtualMachine::end(Ending ending) {

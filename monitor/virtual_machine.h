@@ -74,7 +74,7 @@ class VirtualMachine {
   ipc::Result<> start_vcpu_host();
   ipc::Result<> set_up_vcpu_host(const ipc::UniqueFd& serial);
   ipc::Result<> add_device(std::string name, std::uint16_t virtio_id, std::uint16_t queues, ipc::UniqueFd socket);
-  ipc::Result<> arm_deadline();
+  ipc::Result<> arm_deadline(int seconds);
   std::optional<sandbox::Identity> identity(std::size_t child) const;
 
   ipc::Result<> vcpu_host_said(ipc::Frame frame);
@@ -82,12 +82,14 @@ class VirtualMachine {
   ipc::Result<> lend_kvm();
   ipc::Result<> start_if_sealed();
   Child::Listener listener(std::string name, std::function<ipc::Result<>(ipc::Frame)> said);
+  void lost(const std::string& name, const sandbox::Exit& exit);
   void end(Ending ending);
 
   Host host_;
   Stage stage_ = Stage::Loading;
   std::optional<Ending> ending_;
-  ipc::UniqueFd deadline_;  // timerfd: until the guest runs
+  std::optional<Ending> suspicion_;  // becomes the ending if nothing better comes within a moment
+  ipc::UniqueFd deadline_;           // timerfd: until the guest runs, or until a suspicion is confirmed
   std::vector<Device> devices_;
   std::vector<ipc::UniqueFd> vm_descriptors_;  // the VM's and its vCPUs': they live as long as this object
   std::vector<std::unique_ptr<BackEnd>> back_ends_;

@@ -16,6 +16,8 @@ using ipc::UniqueFd;
 
 namespace {
 
+constexpr const char* kFirst = "see to /dev/kvm first";
+
 Check processor() {
   std::ifstream file("/proc/cpuinfo");
   bool intel = false;
@@ -67,7 +69,7 @@ Check capabilities(const UniqueFd& kvm, const char* name, std::initializer_list<
           .ok = ok,
           .required = true,
           .found = ok ? "there" : lacks,
-          .advice = ok ? "" : "use a kernel with the whole of KVM, such as Debian's"};
+          .advice = ok ? "" : (kvm ? "use a kernel with the whole of KVM, such as Debian's" : kFirst)};
 }
 
 Check unmodified_kernels(const UniqueFd& kvm) {
@@ -77,7 +79,7 @@ Check unmodified_kernels(const UniqueFd& kvm) {
     check.ok = probed.has_value();
     check.found = check.ok ? "run" : ipc::describe(probed.error());
   }
-  if (!check.ok) check.advice = "use a host whose KVM works with VT-x or AMD-V";
+  if (!check.ok) check.advice = kvm ? "use a host whose KVM works with VT-x or AMD-V" : kFirst;
   return check;
 }
 
