@@ -17,7 +17,6 @@ find_package(Threads REQUIRED)
 bulkhead_archives(lib_capnp capnp kj)                    # serialization only: no event loop, no RPC
 bulkhead_archives(lib_capnp_json capnp-json capnp kj)    # for the command line alone
 bulkhead_archives(lib_seccomp seccomp)
-bulkhead_archives(lib_capng cap-ng)
 bulkhead_archives(lib_uring uring)
 target_link_libraries(lib_capnp INTERFACE Threads::Threads)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
