@@ -93,16 +93,17 @@ void Machine::serve_exits() {
   drain(exits_);
   for (const auto& thread : vcpus_) {
     if (!thread->stopped()) continue;
-    if (const auto crash = thread->vcpu().serve_exit(ports_, memory_)) end([&] { events_.crashed(crash->reason); });
+    if (const auto crash = thread->vcpu().serve_exit(ports_, memory_))
+      end([this, reason = crash->reason] { events_.crashed(reason); });
     // A machine that has ended leaves the vCPU that ended it where it is: the monitor ends the process.
     if (ended_) return;
     thread->resume();
   }
 }
 
-void Machine::end(const std::function<void()>& tell) {
-  if (std::exchange(ended_, true)) return;
-  tell();
+// The monitor ends this process when it is told: what the guest wrote to its serial port goes first.
+void Machine::end(std::function<void()> tell) {
+  if (!std::exchange(ended_, true)) serial_->when_drained(std::move(tell));
 }
 
 }  // namespace vcpu_host

@@ -51,7 +51,7 @@ class Machine {
   ipc::Result<> connect_lines();
   ipc::Result<> build_buses();
   void serve_exits();
-  void end(const std::function<void()>& tell);
+  void end(std::function<void()> tell);
 
   Vm& vm_;
   Events events_;

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "vcpu-host/devices/event.h"
 
@@ -266,6 +267,16 @@ void Serial::flush() {
     }
   }
   watch_stream();
+  tell_if_drained();
+}
+
+void Serial::when_drained(std::function<void()> then) {
+  drained_ = std::move(then);
+  tell_if_drained();
+}
+
+void Serial::tell_if_drained() {
+  if (output_.empty() && drained_) std::exchange(drained_, nullptr)();
 }
 
 // The host side is gone: from now on nobody types, and what is sent is lost as on an open wire.
@@ -277,6 +288,7 @@ void Serial::hang_up() {
   output_.clear();
   if (!had_room) transmitter_interrupt_ = true;
   update_interrupt();
+  tell_if_drained();
 }
 
 // Watches the stream for what can be done with it now; a stream with nothing to do is not watched at all, as

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 
 #include "ipc/error.h"
@@ -29,6 +30,9 @@ class Serial final : public BusDevice {
 
   void read(std::uint64_t offset, std::span<std::byte> data) override;
   void write(std::uint64_t offset, std::span<const std::byte> data) override;
+
+  // Calls `then` once, as soon as the host has all that the guest wrote, or is gone: maybe at once.
+  void when_drained(std::function<void()> then);
 
   // Bytes that the guest wrote although the transmitter was not empty, and that had no room.
   std::uint64_t dropped() const { return dropped_; }
@@ -68,6 +72,7 @@ class Serial final : public BusDevice {
   void read_stream();
   void flush();
   void hang_up();
+  void tell_if_drained();
   void watch_stream();
 
   EventLoop& loop_;
@@ -80,6 +85,7 @@ class Serial final : public BusDevice {
 
   std::deque<std::uint8_t> received_;
   std::deque<std::uint8_t> output_;
+  std::function<void()> drained_;  // to be told
   std::uint64_t dropped_ = 0;
 
   std::uint16_t divisor_ = 12;  // 9600 baud

@@ -188,6 +188,33 @@ SCENARIO("serial: a host that does not read stops the transmitter, and memory is
   }
 }
 
+SCENARIO("serial: it tells when the host has all that the guest wrote", "[serial]") {
+  Fixture f;
+  int told = 0;
+  f.serial->when_drained([&] { ++told; });
+  CHECK(told == 1);  // nothing was written
+
+  while ((f.reg(kLsr) & 0x20) != 0) f.set(kData, 'x');  // until the host's side and the buffer are full
+  f.serial->when_drained([&] { ++told; });
+  f.settle();
+  CHECK(told == 1);
+  while (!f.printed().empty()) f.settle();
+  CHECK(told == 2);
+  f.set(kData, 'y');
+  f.settle();
+  CHECK(told == 2);  // once
+}
+
+SCENARIO("serial: who waits for the host to read is told when it goes away", "[serial]") {
+  Fixture f;
+  int told = 0;
+  while ((f.reg(kLsr) & 0x20) != 0) f.set(kData, 'x');
+  f.serial->when_drained([&] { ++told; });
+  f.host = ipc::UniqueFd();
+  f.settle();
+  CHECK(told == 1);
+}
+
 SCENARIO("serial: the host side goes away", "[serial]") {
   Fixture f;
   WHEN("it ends its input alone") {
