@@ -237,6 +237,8 @@ on_breakpoint:
   incl COUNTER
   iretq
 on_bad_opcode:
+  cmpl $1, COUNTER /* any but that of step 3 is a failure */
+  jne failed
   incl COUNTER
   addq $2, (%rsp)
   iretq
