@@ -237,7 +237,7 @@ on_breakpoint:
   incl COUNTER
   iretq
 on_bad_opcode:
-  cmpl $1, COUNTER /* any but that of step 3 is a failure */
+  cmpl $1, COUNTER /* step 3 has it; in any other it is a wrong result */
   jne failed
   incl COUNTER
   addq $2, (%rsp)
