@@ -18,6 +18,7 @@ namespace {
 
 constexpr std::size_t kBufferBytes = 64 * 1024;
 constexpr std::size_t kChunkBytes = 4096;
+constexpr int kRoundsAtOnce = 16;
 constexpr char kEscape = 1;  // Ctrl-A
 
 // Flags belong to an open file, which we share with our caller: a terminal or pipe is opened anew to get
@@ -140,7 +141,12 @@ void SerialRelay::detach() {
 }
 
 void SerialRelay::pump() {
-  while (move_to_operator() || move_to_guest()) {
+  // Bounded, and both ways in each round: a vcpu-host that floods keeps nobody else waiting. What is left
+  // wakes us again.
+  bool moved = true;
+  for (int round = 0; moved && round < kRoundsAtOnce; ++round) {
+    moved = move_to_operator();
+    moved |= move_to_guest();
   }
   update_watches();
 }
