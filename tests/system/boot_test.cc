@@ -44,7 +44,7 @@ void boots(Options options, const char* release) {
   REQUIRE(machine.reach_shell());
   CHECK(matches(machine.run("uname -r"), release));
   CHECK(machine.run("nproc") == std::to_string(options.cpus) + "\n");
-  CHECK(machine.run("lsblk -dno NAME,SIZE") == "vda  512M\n");
+  CHECK(machine.run("lsblk -rdno NAME,SIZE") == "vda 512M\n");
   CHECK(complaints(machine) == "");
   CHECK(machine.power_off() == kPoweredOff);
   CHECK(machine.errors() == "");
@@ -80,7 +80,7 @@ TEST_CASE("the cloud kernel boots by PVH with 1 CPU and finds its devices right"
 
   // The disk and the serial number that it has unless told; lsblk asks udev for it.
   machine.run("/lib/systemd/systemd-udevd --daemon; udevadm trigger --settle --subsystem-match=block");
-  CHECK(machine.run("lsblk -dno NAME,SIZE,SERIAL") == "vda  512M disk0\n");
+  CHECK(machine.run("lsblk -rdno NAME,SIZE,SERIAL") == "vda 512M disk0\n");
   CHECK(machine.run("cat /sys/devices/system/clocksource/clocksource0/current_clocksource") == "kvm-clock\n");
 
   // A file outlives the guest, bit for bit.

@@ -73,7 +73,7 @@ TEST_CASE("a back end that nobody here wrote, qemu-storage-daemon, serves a disk
 
   Machine machine({.disk = new_root_disk(), .more = {"--device", "vhost-user,socket=" + socket + ",id=2"}});
   REQUIRE(machine.reach_shell());
-  CHECK(machine.run("lsblk -dno NAME,SIZE /dev/vdb") == "vdb   64M\n");
+  CHECK(machine.run("lsblk -rdno NAME,SIZE /dev/vdb") == "vdb 64M\n");
   const std::string written = machine.run(
       "dd if=/dev/urandom of=/random bs=64k count=16 2>/dev/null; dd if=/random of=/dev/vdb bs=64k oflag=direct "
       "2>/dev/null; echo 3 >/proc/sys/vm/drop_caches; sha256sum </random");
