@@ -5,7 +5,6 @@
 namespace monitor {
 
 using ipc::Result;
-using ipc::UniqueFd;
 
 namespace {
 
@@ -22,13 +21,13 @@ Child::Child(ipc::EventLoop& loop, const std::string& machine, std::string name,
       log_(loop, [machine, name = name_](std::string_view line) { say(machine, fmt::format("{}: {}", name, line)); }) {}
 
 Result<std::unique_ptr<Child>> Child::start(ipc::EventLoop& loop, const std::string& machine, std::string name,
-                                            const UniqueFd& program, std::optional<sandbox::Identity> identity,
+                                            const Program& program, std::optional<sandbox::Identity> identity,
                                             sandbox::Limits limits, Listener listener) {
   std::unique_ptr<Child> child(new Child(loop, machine, std::move(name), std::move(listener)));
   auto pair = TRY(ipc::ControlChannel::pair());
   child->channel_ = std::move(pair.ours);
-  sandbox::ChildSpec spec{.name = child->name_,
-                          .program = program,
+  sandbox::ChildSpec spec{.name = program.name,
+                          .program = program.file,
                           .arguments = {},
                           .control = std::move(pair.theirs),
                           .log = TRY(child->log_.open()),

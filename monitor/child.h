@@ -12,6 +12,12 @@
 
 namespace monitor {
 
+// The executable of a child.
+struct Program {
+  std::string name;  // what it is called in the list of processes
+  ipc::UniqueFd file;
+};
+
 class Child {
  public:
   // Told from the event loop, in this order: every frame, then the end.
@@ -23,9 +29,8 @@ class Child {
 
   // `name` goes into messages: "blk0". `program` is borrowed.
   static ipc::Result<std::unique_ptr<Child>> start(ipc::EventLoop& loop, const std::string& machine, std::string name,
-                                                   const ipc::UniqueFd& program,
-                                                   std::optional<sandbox::Identity> identity, sandbox::Limits limits,
-                                                   Listener listener);
+                                                   const Program& program, std::optional<sandbox::Identity> identity,
+                                                   sandbox::Limits limits, Listener listener);
   ~Child();  // the process is gone afterwards
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;

@@ -66,10 +66,10 @@ Result<Programs> find_programs() {
   if (length <= 0) return ipc::system_failure("find the folder of this program");
   folder.resize(static_cast<std::size_t>(length));
   folder.resize(folder.rfind('/') + 1);
-  const auto open = [&](const char* name) -> Result<UniqueFd> {
-    UniqueFd program(::open((folder + name).c_str(), O_PATH | O_CLOEXEC));
-    if (!program) return ipc::system_failure(folder + name);
-    return program;
+  const auto open = [&](const char* name) -> Result<Program> {
+    UniqueFd file(::open((folder + name).c_str(), O_PATH | O_CLOEXEC));
+    if (!file) return ipc::system_failure(folder + name);
+    return Program{name, std::move(file)};
   };
   return Programs{TRY(open("bulkhead-vcpu-host")), TRY(open("bulkhead-blk"))};
 }

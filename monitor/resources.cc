@@ -94,7 +94,7 @@ Result<UniqueFd> connect_back_end(const std::string& path) {
 }
 
 Result<UniqueFd> make_ram(std::uint32_t mib) {
-  UniqueFd ram(::memfd_create("guest RAM", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  UniqueFd ram(::memfd_create("guest-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!ram) return ipc::system_failure("make guest RAM");
   if (::ftruncate(ram.get(), static_cast<off_t>(mib) << 20) != 0)
     return ipc::system_failure(fmt::format("make guest RAM of {} MiB", mib));

@@ -16,10 +16,9 @@
 
 namespace monitor {
 
-// The executables of the children.
 struct Programs {
-  ipc::UniqueFd vcpu_host;
-  ipc::UniqueFd blk;
+  Program vcpu_host;
+  Program blk;
 };
 
 // What is opened once, and outlasts reboots. All borrowed.
