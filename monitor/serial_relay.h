@@ -32,9 +32,9 @@ class SerialRelay {
   // A new socket pair for a new vcpu-host: returns its end.
   ipc::Result<ipc::UniqueFd> attach();
   // The vcpu-host of the last attach() has ended: passes on all that it had written, waiting for the
-  // operator's side at most kFlushLimit.
+  // operator's side for at most kFlushLimitMs without progress.
   void detach();
-  static constexpr int kFlushLimitMs = 10'000;
+  static constexpr int kFlushLimitMs = 2'000;
 
  private:
   // One of the operator's descriptors. It may be one that epoll refuses (a regular file): always ready.

@@ -93,7 +93,7 @@ void Machine::serve_exits() {
   drain(exits_);
   for (const auto& thread : vcpus_) {
     if (!thread->stopped()) continue;
-    if (const auto crash = thread->vcpu().serve_exit(ports_, memory_))
+    if (const auto crash = thread->serve_exit(ports_, memory_))
       end([this, reason = crash->reason] { events_.crashed(reason); });
     // A machine that has ended leaves the vCPU that ended it where it is: the monitor ends the process.
     if (ended_) return;

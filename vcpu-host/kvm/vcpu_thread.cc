@@ -54,8 +54,9 @@ void VcpuThread::run() {
   set_state(outcome);
   wait_while(outcome);
   for (;;) {
-    // EINTR and EAGAIN (a vCPU that waits for its SIPI) leave the exit reason as it was: run again.
-    if (::ioctl(vcpu_.fd().get(), KVM_RUN, 0) != 0) continue;
+    error_ = ::ioctl(vcpu_.fd().get(), KVM_RUN, 0) == 0 ? 0 : errno;
+    // A signal, or the SIPI that this vCPU was waiting for: there is no exit to serve.
+    if (error_ == EINTR || error_ == EAGAIN) continue;
     state_.store(kStopped, std::memory_order_release);
     ::eventfd_write(exits_.get(), 1);
     wait_while(kStopped);
@@ -70,6 +71,11 @@ void VcpuThread::set_state(std::uint32_t state) {
 void VcpuThread::wait_while(std::uint32_t state) const {
   auto& word = const_cast<std::atomic<std::uint32_t>&>(state_);
   while (word.load(std::memory_order_acquire) == state) futex(word, FUTEX_WAIT_PRIVATE, state);
+}
+
+std::optional<Crash> VcpuThread::serve_exit(const Bus& ports, const Bus& memory) {
+  if (error_ != 0) return Crash{fmt::format("KVM_RUN of vCPU {}: {}", vcpu_.index(), std::strerror(error_))};
+  return vcpu_.serve_exit(ports, memory);
 }
 
 void VcpuThread::resume() {

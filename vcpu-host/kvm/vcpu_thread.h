@@ -21,6 +21,8 @@ class VcpuThread {
 
   // The rest is for the event loop's thread. The vCPU may be touched while it is stopped.
   bool stopped() const { return state_.load(std::memory_order_acquire) == kStopped; }
+  // While it is stopped: serves what it stopped for, or tells why the VM cannot go on.
+  std::optional<Crash> serve_exit(const Bus& ports, const Bus& memory);
   Vcpu& vcpu() { return vcpu_; }
   void resume();
 
@@ -36,6 +38,7 @@ class VcpuThread {
 
   Vcpu vcpu_;
   const ipc::UniqueFd& exits_;
+  int error_ = 0;           // of the last KVM_RUN, an errno value
   sandbox::Filter filter_;  // compiled by the starter: the thread itself allocates nothing
   // A futex. The two threads alternate: what one wrote before its store the other sees after its load.
   std::atomic<std::uint32_t> state_{kStarting};
