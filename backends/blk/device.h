@@ -10,12 +10,14 @@
 #include "backends/blk/request.h"
 #include "backends/blk/storage.h"
 #include "backends/virtio/device.h"
+#include "backends/virtio/memory_table.h"
 
 namespace blk {
 
 struct Options {
   std::string serial;        // what GET_ID tells, at most 20 bytes
   std::uint16_t queues = 1;  // 1 to virtio::kMaxQueues
+  virtio::Sealing sealing = virtio::Sealing::Required;
 };
 
 class Device final : public virtio::Device {

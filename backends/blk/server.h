@@ -1,7 +1,9 @@
-// One block device for one front end: what its thread does until either the front end or the monitor goes.
+// One block device for one front end at a time: what its thread does until the front end, or who started it, goes.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <optional>
 
 #include "backends/blk/device.h"
 #include "backends/blk/engine.h"
@@ -12,25 +14,40 @@ namespace blk {
 
 class Server {
  public:
-  // Sets everything up; nothing is allocated for it later but memory tables. To be run by the thread
-  // that made `engine` and calls this. `front_end` is a connected vhost-user socket; `control`, whose end also ends
-  // the server, may be empty.
+  // How the service of a front end ended, with nothing in flight.
+  struct Ended {
+    bool asked = false;                // by the control descriptor; otherwise the front end went, or:
+    std::optional<ipc::Error> broken;  // it broke the protocol
+  };
+
+  // Sets everything up; nothing is allocated for it later but sessions and memory tables. To be run by
+  // the thread that made `engine` and calls this. `control` may be empty.
   static ipc::Result<std::unique_ptr<Server>> create(std::unique_ptr<Engine> engine, Storage storage,
-                                                     const Options& options, ipc::UniqueFd front_end,
-                                                     const ipc::UniqueFd& control);
+                                                     const Options& options, const ipc::UniqueFd& control);
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
   const ipc::UniqueFd& ring() const { return engine_->fd(); }
 
-  // Serves until the front end closes its connection or the control socket says anything or closes.
-  // Requests in flight have completed when it returns. An error: the front end broke the protocol, or
-  // the engine cannot go on.
-  ipc::Result<> run();
+  // What to do when the control descriptor becomes readable or hangs up: true goes on. Without it the
+  // server ends then.
+  void on_control(std::function<bool()> go_on) { go_on_ = std::move(go_on); }
+
+  // Serves `front_end`, a connected vhost-user socket, until it closes its connection, breaks the
+  // protocol, or the control descriptor ends it. May be called again, with no state left of the last
+  // one. An error: the engine cannot go on.
+  ipc::Result<Ended> run(ipc::UniqueFd front_end);
 
  private:
-  Server(std::unique_ptr<Engine> engine, std::unique_ptr<Device> device, ipc::UniqueFd front_end)
-      : engine_(std::move(engine)), device_(std::move(device)), socket_(std::move(front_end)) {}
+  struct Connection {
+    Connection(ipc::UniqueFd front_end, Device& device, virtio::Sealing sealing)
+        : socket(std::move(front_end)), session(socket, device, sealing) {}
+    ipc::vhost_user::Socket socket;
+    virtio::Session session;
+  };
+
+  Server(std::unique_ptr<Engine> engine, std::unique_ptr<Device> device, virtio::Sealing sealing)
+      : engine_(std::move(engine)), device_(std::move(device)), sealing_(sealing) {}
   void listen();
   void dispatch(Token token, Completion completion);
   void converse();
@@ -40,11 +57,12 @@ class Server {
 
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Device> device_;
-  ipc::vhost_user::Socket socket_;
-  virtio::Session session_{socket_, *device_};
+  virtio::Sealing sealing_;
+  std::function<bool()> go_on_;
+  std::unique_ptr<Connection> connection_;
   bool running_ = true;
   bool message_waits_ = false;
-  ipc::Result<> outcome_;
+  Ended ended_;
   unsigned refusals_logged_ = 0;
 };
 

@@ -21,6 +21,13 @@ bool overlap(std::uint64_t a, std::uint64_t a_size, std::uint64_t b, std::uint64
 
 }  // namespace
 
+ipc::Result<> check_sealed(const ipc::UniqueFd& file) {
+  const int seals = ::fcntl(file.get(), F_GET_SEALS);
+  if (seals < 0 || (seals & F_SEAL_SHRINK) == 0)
+    return ipc::failure(EPERM, "memory region that is no memfd sealed against shrinking (F_SEAL_SHRINK)");
+  return {};
+}
+
 ipc::Result<> MemoryTable::add(const MemoryRegion& region, const ipc::UniqueFd& file) {
   const auto invalid = [&](std::string_view why) {
     return ipc::failure(
@@ -35,9 +42,7 @@ ipc::Result<> MemoryTable::add(const MemoryRegion& region, const ipc::UniqueFd& 
   });
   if (taken) return invalid("overlaps another in the front end's address space");
 
-  const int seals = ::fcntl(file.get(), F_GET_SEALS);
-  if (seals < 0 || (seals & F_SEAL_SHRINK) == 0)
-    return ipc::failure(EPERM, "memory region that is no memfd sealed against shrinking (F_SEAL_SHRINK)");
+  if (sealing_ == Sealing::Required) TRY(check_sealed(file));
   struct stat status{};
   if (::fstat(file.get(), &status) != 0) return ipc::system_failure("stat a memory region");
   const auto file_size = static_cast<std::uint64_t>(status.st_size);

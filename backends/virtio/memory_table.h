@@ -11,10 +11,18 @@
 
 namespace virtio {
 
+// Must a front end's memory be sealed against shrinking? One that can cut it short can kill this process.
+enum class Sealing : std::uint8_t { Required, Optional };
+
+// EPERM for a file that is no memfd sealed against shrinking.
+ipc::Result<> check_sealed(const ipc::UniqueFd& file);
+
 class MemoryTable {
  public:
-  // Maps `region` of `file` (borrowed). The file must be a memfd sealed against shrinking: a front end
-  // that could cut it short could kill this process. EPERM if it is not; EINVAL for a range that is
+  explicit MemoryTable(Sealing sealing = Sealing::Required) : sealing_(sealing) {}
+
+  // Maps `region` of `file` (borrowed). Where sealing is required, the file must be a memfd sealed
+  // against shrinking: EPERM if it is not; EINVAL for a range that is
   // empty, wraps, leaves the file or overlaps another region; ENOSPC beyond kMaxMemoryRegions.
   ipc::Result<> add(const ipc::vhost_user::MemoryRegion& region, const ipc::UniqueFd& file);
   // Unmaps the region with these guest and user addresses and this size. ENOENT if there is none.
@@ -26,6 +34,7 @@ class MemoryTable {
   const ipc::GuestMemory& memory() const { return *memory_; }
 
  private:
+  Sealing sealing_;
   std::vector<ipc::vhost_user::MemoryRegion> regions_;
   // On the heap, so that queues can keep pointing to it when a table moves into its place.
   std::unique_ptr<ipc::GuestMemory> memory_ = std::make_unique<ipc::GuestMemory>();

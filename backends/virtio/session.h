@@ -20,7 +20,8 @@ namespace virtio {
 class Session {
  public:
   // Both are borrowed for the session's life.
-  Session(ipc::vhost_user::Socket& socket, Device& device) : socket_(socket), device_(device) {}
+  Session(ipc::vhost_user::Socket& socket, Device& device, Sealing sealing = Sealing::Required)
+      : socket_(socket), device_(device), sealing_(sealing) {}
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
@@ -99,10 +100,11 @@ class Session {
 
   ipc::vhost_user::Socket& socket_;
   Device& device_;
+  const Sealing sealing_;
   std::uint64_t features_ = 0;
   std::uint64_t protocol_features_ = 0;
   std::uint8_t status_ = 0;
-  MemoryTable memory_;
+  MemoryTable memory_{sealing_};
   std::array<Vring, kMaxQueues> rings_;  // after memory_: their queues point into it
   std::optional<Message> held_;
   std::optional<ipc::Error> refusal_;

@@ -24,7 +24,7 @@ Result<> Session::set_mem_table(Message& message) {
   if (!whole || header.regions != count || message.fds.size() != count)
     return failure(EINVAL, fmt::format("vhost-user: memory table of {} regions in {} bytes with {} descriptors",
                                        header.regions, message.payload.size(), message.fds.size()));
-  MemoryTable table;
+  MemoryTable table(sealing_);
   for (std::size_t i = 0; i < count; ++i) {
     MemoryRegion region;
     std::memcpy(&region, message.payload.data() + sizeof header + i * sizeof region, sizeof region);

@@ -5,6 +5,8 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
+
 #ifndef F_GET_SEALS
 #define F_GET_SEALS 1034
 #endif
@@ -40,8 +42,29 @@ constexpr Rule kTable[] = {
     {SYS_exit_group, "stop"},
 };
 
+constexpr Rule kListening[] = {
+    {SYS_accept4, "the next front end, when the last has gone", {on(Slot::Listener)}},
+};
+
+constexpr auto kStandaloneTable = [] {
+  std::array<Rule, std::size(kTable) + std::size(kListening)> all{};
+  std::ranges::copy(kListening, std::ranges::copy(kTable, all.begin()).out);
+  return all;
+}();
+
+constexpr Rule kKeeperTable[] = {
+    {SYS_write, "say that it is ready"},
+    {SYS_read, "wait for the word, or for the end of who gives it"},
+    {SYS_newfstatat, "is the path still the same socket?", {on(Slot::Directory)}},
+    {SYS_unlinkat, "remove it", {on(Slot::Directory)}},
+    {SYS_restart_syscall, "go on with a wait that a stop signal interrupted"},
+    {SYS_exit_group, "end"},
+};
+
 }  // namespace
 
 constinit const Policy kBlkPolicy = kTable;
+constinit const Policy kBlkStandalonePolicy = kStandaloneTable;
+constinit const Policy kBlkKeeperPolicy = kKeeperTable;
 
 }  // namespace sandbox

@@ -14,6 +14,12 @@ namespace sandbox {
 // Needs Slot::Ring.
 extern const Policy kBlkPolicy;
 
+// The same for one that listens by itself, without a monitor. Needs Slot::Ring and Slot::Listener.
+extern const Policy kBlkStandalonePolicy;
+
+// For the process that removes its socket's path at the end. Needs Slot::Directory.
+extern const Policy kBlkKeeperPolicy;
+
 // io_uring bypasses seccomp: these go into the ring's own restrictions (IORING_REGISTER_RESTRICTIONS)
 // while it is still disabled (IORING_SETUP_R_DISABLED).
 struct RingRule {

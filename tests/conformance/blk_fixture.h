@@ -15,6 +15,7 @@ struct BlkFixture {
     std::uint16_t queue_size = 16;
     std::uint64_t features = 0;  // accepted by the driver, beside VERSION_1
     blk::Writes writes = blk::Writes::Allowed;
+    virtio::Sealing sealing = virtio::Sealing::Required;
     bool greet = true;
   };
 
@@ -59,9 +60,12 @@ struct BlkFixture {
       ipc::UniqueFd image(::fcntl(disk.get(), F_DUPFD_CLOEXEC, 0));
       auto engine = TRY(blk::Engine::create());
       auto storage = TRY(blk::Storage::adopt(std::move(image), setup.writes));
-      auto server = TRY(blk::Server::create(std::move(engine), std::move(storage),
-                                            {.serial = "test-disk", .queues = setup.queues}, std::move(socket), {}));
-      return server->run();
+      auto server =
+          TRY(blk::Server::create(std::move(engine), std::move(storage),
+                                  {.serial = "test-disk", .queues = setup.queues, .sealing = setup.sealing}, {}));
+      auto ended = TRY(server->run(std::move(socket)));
+      if (ended.broken) return std::unexpected(std::move(*ended.broken));
+      return {};
     }();
   }
   std::thread server_;

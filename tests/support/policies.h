@@ -18,6 +18,8 @@ struct NamedPolicy {
 
 inline const std::array kPolicies = {
     NamedPolicy{"blk", sandbox::kBlkPolicy},
+    NamedPolicy{"blk standalone", sandbox::kBlkStandalonePolicy},
+    NamedPolicy{"blk keeper", sandbox::kBlkKeeperPolicy},
     NamedPolicy{"vcpu", sandbox::kVcpuPolicy},
     NamedPolicy{"event loop", sandbox::kEventLoopPolicy},
 };
@@ -26,7 +28,8 @@ inline const std::array kPolicies = {
 inline sandbox::Slots all_slots() {
   sandbox::Slots slots;
   int number = 800;
-  for (const auto slot : {sandbox::Slot::Ring, sandbox::Slot::Vm, sandbox::Slot::Vcpu, sandbox::Slot::ExitEvent}) {
+  for (const auto slot : {sandbox::Slot::Ring, sandbox::Slot::Vm, sandbox::Slot::Vcpu, sandbox::Slot::ExitEvent,
+                          sandbox::Slot::Listener, sandbox::Slot::Directory}) {
     ipc::UniqueFd borrowed(number++);
     slots.set(slot, borrowed);
     static_cast<void>(borrowed.release());

@@ -1,0 +1,96 @@
+#include "backends/blk/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <string_view>
+
+namespace blk {
+namespace {
+
+// docs/interop/vhost-user.rst, "Back-end program conventions": type, then what of --read-only and
+// --blk-file is understood.
+constexpr std::string_view kCapabilities = R"({"type": "block", "features": ["read-only", "blk-file"]})";
+
+constexpr std::string_view kDescription =
+    "Serves a raw disk image or block device to QEMU, Cloud Hypervisor, crosvm or any other vhost-user\n"
+    "front end, as a process that can reach nothing but that disk.";
+
+constexpr std::string_view kFooter = R"(
+An example with QEMU:
+  bulkhead-blk --socket-path=/run/disk.sock --blk-file=disk.img &
+  qemu-system-x86_64 -m 1G \
+    -object memory-backend-memfd,id=ram,size=1G,share=on -machine memory-backend=ram \
+    -chardev socket,id=disk,path=/run/disk.sock,reconnect=1 \
+    -device vhost-user-blk-pci,chardev=disk
+
+It stays in the foreground, and listens again when the front end has gone. SIGTERM or SIGINT: requests
+in flight complete, then it removes its socket and exits.
+A second process that writes the image is kept out by a lock.
+
+Guest memory must be sealed against shrinking, as QEMU's memory-backend-memfd is (seal=on, its default):
+who could cut it short could kill this process. --accept-unsealed serves other memory all the same.
+
+Exit status: 0 when asked to end, or when the connection of --fd has ended; 1 on failure; 2 for options
+that make no sense. Without any option it is a child of bulkhead-monitor.
+)";
+
+class Reader {
+ public:
+  Reader() {
+    app_.footer(std::string(kFooter));
+    path_ = app_.add_option("--socket-path", line_.socket_path, "listen on this Unix socket")->type_name("PATH");
+    fd_ =
+        app_.add_option("--fd", line_.socket, "the socket is this descriptor, connected or listening")->type_name("N");
+    app_.add_option("--blk-file", line_.image, "the disk: a raw image file or a block device")->type_name("FILE");
+    app_.add_flag("--read-only", line_.read_only, "open it for reading, and refuse writes");
+    app_.add_option("--serial", line_.options.serial, "serial number, at most 20 bytes")->type_name("S");
+    app_.add_option("--num-queues", line_.options.queues, "virtqueues, 1 to 64 (1)")->type_name("N");
+    app_.add_flag("--accept-unsealed", unsealed_, "serve memory that its owner can cut short");
+    const std::string capabilities = "print what QEMU's conventions want to know, as JSON";
+    app_.add_flag("--print-capabilities", capabilities);
+    const std::string version = "print the version";
+    app_.add_flag("--version", version);
+  }
+
+  std::expected<CommandLine, Answer> read(std::span<char* const> arguments) {
+    try {
+      app_.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+    } catch (const CLI::CallForHelp&) {
+      return std::unexpected(Answer{0, app_.help()});
+    } catch (const CLI::ParseError& error) {
+      return refuse(error.what());
+    }
+    if (path_->count() + fd_->count() != 1) return refuse("exactly one of --socket-path and --fd is right");
+    if (path_->count() == 1 && line_.socket_path.empty()) return refuse("--socket-path: empty");
+    if (fd_->count() == 1 && line_.socket < 3)
+      return refuse(fmt::format("--fd={}: a number of 3 or more is right", line_.socket));
+    if (line_.image.empty()) return refuse("--blk-file is missing: it tells which disk to serve");
+    if (unsealed_) line_.options.sealing = virtio::Sealing::Optional;
+    return line_;
+  }
+
+ private:
+  static std::unexpected<Answer> refuse(std::string_view why) {
+    return std::unexpected(Answer{2, fmt::format("bulkhead-blk: {}\n", why)});
+  }
+
+  CLI::App app_{std::string(kDescription), "bulkhead-blk"};
+  CommandLine line_;
+  bool unsealed_ = false;
+  CLI::Option* path_;
+  CLI::Option* fd_;
+};
+
+}  // namespace
+
+std::expected<CommandLine, Answer> parse_command_line(std::span<char* const> arguments) {
+  const auto given = [&](std::string_view option) {
+    return std::ranges::any_of(arguments, [&](const char* argument) { return argument == option; });
+  };
+  // By the conventions all others are ignored then.
+  if (given("--print-capabilities")) return std::unexpected(Answer{0, fmt::format("{}\n", kCapabilities)});
+  if (given("--version")) return std::unexpected(Answer{0, fmt::format("bulkhead-blk {}\n", BULKHEAD_VERSION)});
+  return Reader().read(arguments);
+}
+
+}  // namespace blk

@@ -1,0 +1,90 @@
+#include "backends/blk/listener.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+namespace blk {
+namespace {
+
+using ipc::Result;
+using ipc::UniqueFd;
+
+constexpr int kWaiting = 8;  // front ends that may wait for their turn
+
+Result<UniqueFd> make_socket() {
+  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!socket) return ipc::system_failure("make a Unix socket");
+  return socket;
+}
+
+Result<sockaddr_un> address_of(const std::string& path) {
+  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+  if (path.size() >= sizeof address.sun_path)
+    return ipc::failure(ENAMETOOLONG, fmt::format("--socket-path: at most {} bytes", sizeof address.sun_path - 1));
+  path.copy(address.sun_path, path.size());
+  return address;
+}
+
+const sockaddr* generic(const sockaddr_un& address) {
+  return reinterpret_cast<const sockaddr*>(&address);
+}
+
+// A process that was killed leaves its socket's path behind.
+Result<> remove_stale(const std::string& path, const sockaddr_un& address) {
+  struct stat status{};
+  if (::lstat(path.c_str(), &status) != 0) return errno == ENOENT ? Result<>() : ipc::system_failure(path);
+  if (!S_ISSOCK(status.st_mode)) return ipc::failure(EEXIST, fmt::format("{}: no socket", path));
+  const UniqueFd visitor = TRY(make_socket());
+  if (::connect(visitor.get(), generic(address), sizeof address) == 0 || errno != ECONNREFUSED)
+    return ipc::failure(EADDRINUSE, fmt::format("{}: another process listens there", path));
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return ipc::system_failure(path);
+  return {};
+}
+
+Result<int> option(const UniqueFd& socket, int name) {
+  int value = 0;
+  socklen_t size = sizeof value;
+  if (::getsockopt(socket.get(), SOL_SOCKET, name, &value, &size) != 0)
+    return ipc::system_failure(fmt::format("--fd={}", socket.get()));
+  return value;
+}
+
+}  // namespace
+
+Result<Listener> Listener::bind(const std::string& path) {
+  const sockaddr_un address = TRY(address_of(path));
+  TRY(remove_stale(path, address));
+  UniqueFd socket = TRY(make_socket());
+  if (::bind(socket.get(), generic(address), sizeof address) != 0 || ::listen(socket.get(), kWaiting) != 0)
+    return ipc::system_failure(fmt::format("listen on {}", path));
+  Listener listener(std::move(socket), true);
+  listener.keeper_ = TRY(SocketKeeper::start(path));
+  return listener;
+}
+
+Result<Listener> Listener::adopt(UniqueFd socket) {
+  if (TRY(option(socket, SO_TYPE)) != SOCK_STREAM)
+    return ipc::failure(EINVAL, fmt::format("--fd={}: a stream socket is right", socket.get()));
+  const bool listens = TRY(option(socket, SO_ACCEPTCONN)) != 0;
+  if (listens && ::fcntl(socket.get(), F_SETFL, O_NONBLOCK) != 0) return ipc::system_failure("--fd");
+  return Listener(std::move(socket), listens);
+}
+
+Result<std::optional<UniqueFd>> Listener::accept() {
+  if (!listens_) return std::optional(std::move(socket_));
+  UniqueFd connection(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  if (connection) return std::optional(std::move(connection));
+  // A front end that went before its turn, and want of a descriptor or memory, pass.
+  if (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR || errno == EMFILE || errno == ENFILE ||
+      errno == ENOMEM || errno == ENOBUFS)
+    return std::optional<UniqueFd>();
+  return ipc::system_failure("accept a front end");
+}
+
+void Listener::remove_path() {
+  if (keeper_) keeper_->remove();
+}
+
+}  // namespace blk

@@ -1,0 +1,142 @@
+#include "backends/blk/standalone.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/signalfd.h>
+
+#include <array>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <thread>
+
+#include "backends/blk/isolation.h"
+#include "backends/blk/listener.h"
+#include "backends/blk/server.h"
+#include "sandbox/policy/blk.h"
+
+namespace blk {
+namespace {
+
+using ipc::Result;
+using ipc::UniqueFd;
+
+// A killed predecessor holds its lock until its last request in flight is done with: waiting for the
+// lock means that nothing of it reaches the disk any more.
+constexpr std::chrono::milliseconds kLockPatience{3000};
+constexpr std::chrono::milliseconds kLockPause{10};
+
+Result<> lock(const UniqueFd& image, const CommandLine& command) {
+  struct flock whole{};
+  whole.l_type = command.read_only ? F_RDLCK : F_WRLCK;
+  whole.l_whence = SEEK_SET;
+  const auto end = std::chrono::steady_clock::now() + kLockPatience;
+  while (::fcntl(image.get(), F_OFD_SETLK, &whole) != 0) {
+    if (errno != EAGAIN && errno != EACCES) return ipc::system_failure(fmt::format("lock {}", command.image));
+    if (std::chrono::steady_clock::now() > end)
+      return ipc::failure(0, fmt::format("{}: in use by another process (it is locked){}", command.image,
+                                         command.read_only ? "" : "; with --read-only several can read it"));
+    std::this_thread::sleep_for(kLockPause);
+  }
+  return {};
+}
+
+Result<Storage> open_storage(const CommandLine& command) {
+  UniqueFd image(::open(command.image.c_str(), (command.read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC));
+  if (!image) return ipc::system_failure(command.image);
+  TRY(lock(image, command));
+  auto storage = Storage::adopt(std::move(image), command.read_only ? Writes::Refused : Writes::Allowed);
+  if (!storage) storage.error().context = fmt::format("{}: {}", command.image, storage.error().context);
+  return storage;
+}
+
+// SIGTERM and SIGINT ask to end. Blocked, they wait in a descriptor.
+Result<UniqueFd> gather_signals() {
+  sigset_t set;
+  ::sigemptyset(&set);
+  ::sigaddset(&set, SIGTERM);
+  ::sigaddset(&set, SIGINT);
+  if (::sigprocmask(SIG_BLOCK, &set, nullptr) != 0) return ipc::system_failure("sigprocmask");
+  UniqueFd signals(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!signals) return ipc::system_failure("signalfd");
+  return signals;
+}
+
+class Standalone {
+ public:
+  static Result<Standalone> set_up(const CommandLine& command);
+  Result<> serve();
+  void clean_up() { listener_.remove_path(); }
+
+ private:
+  Standalone(UniqueFd signals, Listener listener, std::unique_ptr<Server> server)
+      : signals_(std::move(signals)), listener_(std::move(listener)), server_(std::move(server)) {}
+  // Nothing: a signal asks to end.
+  Result<std::optional<UniqueFd>> next_connection();
+
+  UniqueFd signals_;
+  Listener listener_;
+  std::unique_ptr<Server> server_;
+};
+
+Result<Standalone> Standalone::set_up(const CommandLine& command) {
+  Storage storage = TRY(open_storage(command));
+  UniqueFd signals = TRY(gather_signals());
+  Listener listener = TRY(command.socket_path.empty() ? Listener::adopt(UniqueFd(command.socket))
+                                                      : Listener::bind(command.socket_path));
+  const std::uint64_t sectors = storage.sectors();
+  auto made = [&]() -> Result<std::unique_ptr<Server>> {
+    const auto layers = TRY(isolate());
+    auto engine = TRY(Engine::create());
+    auto server = TRY(Server::create(std::move(engine), std::move(storage), command.options, signals));
+    sandbox::Slots slots;
+    slots.set(sandbox::Slot::Ring, server->ring()).set(sandbox::Slot::Listener, listener.socket());
+    TRY(sandbox::enter_filter(sandbox::kBlkStandalonePolicy, slots));
+    fmt::print(stderr, "bulkhead-blk: serving {}, {} sectors; in force: {}; not in force: {}\n", command.image, sectors,
+               list_layers(layers, true), list_layers(layers, false));
+    return server;
+  }();
+  if (!made) {
+    listener.remove_path();
+    return std::unexpected(std::move(made).error());
+  }
+  return Standalone(std::move(signals), std::move(listener), std::move(*made));
+}
+
+Result<std::optional<UniqueFd>> Standalone::next_connection() {
+  while (true) {
+    auto connection = TRY(listener_.accept());
+    if (connection) return connection;
+    std::array<pollfd, 2> waits{{{signals_.get(), POLLIN, 0}, {listener_.socket().get(), POLLIN, 0}}};
+    if (::poll(waits.data(), waits.size(), -1) < 0 && errno != EINTR)
+      return ipc::system_failure("wait for a front end");
+    if (waits[0].revents != 0) return std::optional<UniqueFd>();
+  }
+}
+
+Result<> Standalone::serve() {
+  do {
+    auto connection = TRY(next_connection());
+    if (!connection) return {};
+    auto ended = TRY(server_->run(std::move(*connection)));
+    if (ended.broken && !listener_.listens()) return std::unexpected(std::move(*ended.broken));
+    if (ended.broken) fmt::print(stderr, "bulkhead-blk: connection closed: {}\n", ipc::describe(*ended.broken));
+    if (ended.asked) return {};
+  } while (listener_.listens());
+  return {};
+}
+
+}  // namespace
+
+int serve_standalone(const CommandLine& command) {
+  ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGXFSZ, SIG_IGN);  // beyond RLIMIT_FSIZE, if our caller set one: an I/O error for the guest
+  auto standalone = Standalone::set_up(command);
+  Result<> served = standalone ? standalone->serve() : std::unexpected(standalone.error());
+  if (standalone) standalone->clean_up();
+  if (served) return 0;
+  fmt::print(stderr, "bulkhead-blk: {}\n", ipc::describe(served.error()));
+  return 1;
+}
+
+}  // namespace blk

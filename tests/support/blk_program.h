@@ -1,0 +1,123 @@
+// bulkhead-blk as people start it, and a front end that connects to it. Header-only; asserts nothing.
+#pragma once
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "tests/support/blk_driver.h"
+
+extern char** environ;
+
+namespace support {
+
+// A folder of its own, with a disk image as make_disk() fills it.
+class BlkFolder {
+ public:
+  explicit BlkFolder(std::size_t sectors) {
+    char name[] = "/tmp/bulkhead-blk-XXXXXX";
+    path_ = ::mkdtemp(name);
+    disk = ipc::UniqueFd(::open(image().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    const ipc::UniqueFd content = make_disk(sectors);
+    std::vector<std::byte> bytes(sectors * kSector);
+    if (::pread(content.get(), bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size()) ||
+        ::pwrite(disk.get(), bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size()))
+      disk = ipc::UniqueFd();
+  }
+  ~BlkFolder() { std::filesystem::remove_all(path_); }
+  BlkFolder(const BlkFolder&) = delete;
+  BlkFolder& operator=(const BlkFolder&) = delete;
+
+  std::string image() const { return path_ / "disk.img"; }
+  std::string socket() const { return path_ / "blk.sock"; }
+  std::string log() const { return path_ / "log"; }
+  std::string logged() const {
+    std::ostringstream text;
+    text << std::ifstream(log()).rdbuf();
+    return text.str();
+  }
+  // The log, as soon as `text` is in it, or as it is after kPatience.
+  std::string logged_soon(const std::string& text) const {
+    const auto end = std::chrono::steady_clock::now() + kPatience;
+    while (logged().find(text) == std::string::npos && std::chrono::steady_clock::now() < end) ::usleep(2'000);
+    return logged();
+  }
+
+  ipc::UniqueFd disk;
+
+ private:
+  std::filesystem::path path_;
+};
+
+// One bulkhead-blk; stdout and stderr go to the end of the folder's log. Killed at the end.
+class BlkProgram {
+ public:
+  BlkProgram(const BlkFolder& folder, std::vector<std::string> arguments) : folder_(folder) {
+    const std::string program = std::string(std::getenv("BULKHEAD_BIN")) + "/bulkhead-blk";
+    std::vector<char*> argv{const_cast<char*>(program.c_str())};
+    for (std::string& argument : arguments) argv.push_back(argument.data());
+    argv.push_back(nullptr);
+    posix_spawn_file_actions_t actions;
+    ::posix_spawn_file_actions_init(&actions);
+    ::posix_spawn_file_actions_addopen(&actions, 1, folder.log().c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+    ::posix_spawn_file_actions_adddup2(&actions, 1, 2);
+    if (::posix_spawn(&pid_, program.c_str(), &actions, nullptr, argv.data(), environ) != 0) pid_ = -1;
+    ::posix_spawn_file_actions_destroy(&actions);
+  }
+  // Listening at folder.socket() and serving folder.image().
+  explicit BlkProgram(const BlkFolder& folder)
+      : BlkProgram(folder, {"--socket-path=" + folder.socket(), "--blk-file=" + folder.image()}) {}
+  ~BlkProgram() { kill(); }
+  BlkProgram(const BlkProgram&) = delete;
+  BlkProgram& operator=(const BlkProgram&) = delete;
+
+  void signal(int number) const { ::kill(pid_, number); }
+  void kill() {
+    if (pid_ <= 0) return;
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+    pid_ = -1;
+  }
+
+  // The exit status, 128 and the signal if it was killed, -1 if it did not end within kPatience.
+  int exit_status() {
+    int status = 0;
+    const auto end = std::chrono::steady_clock::now() + kPatience;
+    while (std::chrono::steady_clock::now() < end) {
+      if (::waitpid(pid_, &status, WNOHANG) == pid_) {
+        pid_ = -1;
+        return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+      }
+      ::usleep(2'000);
+    }
+    return -1;
+  }
+
+  // A connection to folder.socket(), as soon as somebody listens there; nothing after kPatience.
+  std::unique_ptr<FakeFrontEnd> connect() const {
+    sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+    folder_.socket().copy(address.sun_path, sizeof address.sun_path - 1);
+    const auto end = std::chrono::steady_clock::now() + kPatience;
+    while (std::chrono::steady_clock::now() < end) {
+      ipc::UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+      if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0)
+        return std::make_unique<FakeFrontEnd>(std::move(socket));
+      ::usleep(2'000);
+    }
+    return nullptr;
+  }
+
+ private:
+  const BlkFolder& folder_;
+  pid_t pid_ = -1;
+};
+
+}  // namespace support
