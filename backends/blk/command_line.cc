@@ -24,7 +24,7 @@ An example with QEMU:
     -device vhost-user-blk-pci,chardev=disk
 
 It stays in the foreground, and listens again when the front end has gone. SIGTERM or SIGINT: requests
-in flight complete, then it removes its socket and exits.
+in flight complete, then it removes its socket and exits. SIGHUP: the image has grown, and the guest is told.
 A second process that writes the image is kept out by a lock.
 
 Guest memory must be sealed against shrinking, as QEMU's memory-backend-memfd is (seal=on, its default):

@@ -10,6 +10,7 @@
 #include "backends/blk/request.h"
 #include "backends/blk/storage.h"
 #include "backends/virtio/device.h"
+#include "backends/virtio/features.h"
 #include "backends/virtio/memory_table.h"
 
 namespace blk {
@@ -28,9 +29,14 @@ class Device final : public virtio::Device {
   std::uint64_t features() const override { return features_; }
   std::uint16_t queues() const override { return static_cast<std::uint16_t>(queues_.size()); }
   std::span<const std::byte> config() const override { return std::as_bytes(std::span(&config_, 1)); }
+  ipc::Result<> configure(std::uint32_t offset, std::span<const std::byte> bytes) override;
   void accept(std::uint64_t features) override;
   ipc::Result<> start(std::uint16_t index, virtio::Vring& ring) override;
   void stop(std::uint16_t index) override;
+
+  // Looks whether the image has grown. True if the configuration space has changed. EINVAL if it has a
+  // size that cannot be: the disk stays as it was.
+  ipc::Result<bool> grow();
 
   // Completions of the engine.
   void on_kick(Token token, Completion completion);
@@ -61,6 +67,13 @@ class Device final : public virtio::Device {
   void serve(Queue& queue);
   void take(Queue& queue, const virtio::Head& head);
   void submit(std::uint16_t slot);
+  // The next step of a Discard or WriteZeroes, and what came of the last one.
+  void submit_range(std::uint16_t slot);
+  void on_range(std::uint16_t slot, int result);
+  DiskShape shape() const;
+  bool accepted(unsigned feature) const { return (accepted_ & virtio::feature_bit(feature)) != 0; }
+  // 5.2.6.2: without a write cache each write is durable when it completes.
+  bool write_through() const { return config_.wce == 0; }
   void finish(std::uint16_t slot, std::uint8_t status);
   // What is in flight never outgrows the engine's completion queue.
   bool has_room() const { return pool_.size() - free_.size() < kMaxInFlight; }
@@ -71,7 +84,7 @@ class Device final : public virtio::Device {
   Engine& engine_;
   std::array<std::byte, VIRTIO_BLK_ID_BYTES> serial_{};
   std::uint64_t features_ = 0;
-  bool write_through_ = true;  // the driver did not accept FLUSH: each write is durable by itself
+  std::uint64_t accepted_ = 0;
   virtio_blk_config config_{};
   std::vector<Queue> queues_;
   std::deque<InFlight> pool_;

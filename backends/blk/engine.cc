@@ -143,4 +143,11 @@ void Engine::flush(Token token) {
   queue(entry, token);
 }
 
+void Engine::fallocate(int mode, std::uint64_t offset, std::uint64_t length, Token token) {
+  io_uring_sqe* entry = next();
+  io_uring_prep_fallocate(entry, index_of(FileSlot::Image), mode, static_cast<off_t>(offset),
+                          static_cast<off_t>(length));
+  queue(entry, token);
+}
+
 }  // namespace blk

@@ -85,6 +85,8 @@ class Engine {
   void read(std::span<const iovec> parts, std::uint64_t offset, Token token);
   void write(std::span<const iovec> parts, std::uint64_t offset, bool durable, Token token);
   void flush(Token token);  // fdatasync
+  // fallocate(2) by `mode`, FALLOC_FL_*.
+  void fallocate(int mode, std::uint64_t offset, std::uint64_t length, Token token);
 
   // Submits what is queued, waits for a completion if `block`, and calls `dispatch(Token, Completion)`
   // for each that is there.

@@ -18,7 +18,13 @@ namespace blk {
 // shares a descriptor between header, data and status needs no more.
 inline constexpr std::uint32_t kMaxSegments = 126;
 
-enum class Kind : std::uint8_t { Read, Write, Flush, GetId };
+// Ranges of one DISCARD or WRITE_ZEROES, and sectors of one range, as the driver is told (virtio 1.2,
+// 5.2.4). The latter bound how long a request can take.
+inline constexpr std::uint32_t kMaxRanges = 16;
+inline constexpr std::uint32_t kMaxDiscardSectors = 1 << 21;
+inline constexpr std::uint32_t kMaxZeroSectors = 1 << 15;
+
+enum class Kind : std::uint8_t { Read, Write, Flush, GetId, Discard, WriteZeroes };
 
 // Guest memory that a request reads or writes, in order.
 class DataVector {
@@ -37,12 +43,37 @@ class DataVector {
   std::uint64_t bytes_ = 0;
 };
 
+// Appends zeroes to `data`: `bytes` of them, or as many as fit.
+void append_zeroes(DataVector& data, std::uint64_t bytes);
+
+// A part of the disk to discard or fill with zeroes. Not empty.
+struct Range {
+  std::uint64_t offset;  // bytes
+  std::uint64_t bytes;
+  bool unmap;  // may be deallocated
+};
+
+class RangeList {
+ public:
+  std::span<Range> rest() { return std::span(ranges_).subspan(first_, count_ - first_); }
+  void clear() { first_ = count_ = 0; }
+  bool append(const Range& range);  // false if it is full
+  void drop_first() { ++first_; }   // of rest(), not empty
+
+ private:
+  std::array<Range, kMaxRanges> ranges_;
+  std::size_t first_ = 0;
+  std::size_t count_ = 0;
+};
+
 // One that can be carried out. Read and Write lie inside the disk and are whole sectors.
 struct Request {
   Kind kind = Kind::Flush;
   ipc::GuestBuffer status;       // one byte
   std::uint64_t offset = 0;      // bytes from the start of the disk
   DataVector data;               // of Read and Write
+  RangeList ranges;              // of Discard and WriteZeroes: inside the disk
+  bool by_writing = false;       // a WriteZeroes that storage cannot do otherwise
   std::uint32_t data_bytes = 0;  // of the chain's writable part, without the status byte
   std::uint32_t fills = 0;       // how many of them, from the start, hold data when it went well
 };
@@ -58,6 +89,8 @@ struct Refusal {
 struct DiskShape {
   std::uint64_t sectors;
   bool read_only;
+  bool discard = false;       // the driver accepted VIRTIO_BLK_F_DISCARD
+  bool write_zeroes = false;  // VIRTIO_BLK_F_WRITE_ZEROES
 };
 
 // Parses `chain` into `request`, whose old contents are lost.

@@ -31,6 +31,11 @@ Result<Server::Ended> Server::run(ipc::UniqueFd front_end) {
   return std::move(ended_);
 }
 
+Result<> Server::grow() {
+  if (!TRY(device_->grow()) || !connection_) return {};
+  return connection_->session.config_changed();
+}
+
 // One look at everything: completions, new chains, one publication, then a message.
 Result<> Server::round() {
   const bool block = connection_->session.holding() || !device_->work_waits();

@@ -33,6 +33,9 @@ class Server {
   // server ends then.
   void on_control(std::function<bool()> go_on) { go_on_ = std::move(go_on); }
 
+  // Takes the image's size anew and tells the front end if it has grown. EINVAL if it cannot be so.
+  ipc::Result<> grow();
+
   // Serves `front_end`, a connected vhost-user socket, until it closes its connection, breaks the
   // protocol, or the control descriptor ends it. May be called again, with no state left of the last
   // one. An error: the engine cannot go on.

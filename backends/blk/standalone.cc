@@ -50,12 +50,13 @@ Result<Storage> open_storage(const CommandLine& command) {
   return storage;
 }
 
-// SIGTERM and SIGINT ask to end. Blocked, they wait in a descriptor.
+// SIGTERM and SIGINT ask to end, SIGHUP to look at the image's size. Blocked, they wait in a descriptor.
 Result<UniqueFd> gather_signals() {
   sigset_t set;
   ::sigemptyset(&set);
   ::sigaddset(&set, SIGTERM);
   ::sigaddset(&set, SIGINT);
+  ::sigaddset(&set, SIGHUP);
   if (::sigprocmask(SIG_BLOCK, &set, nullptr) != 0) return ipc::system_failure("sigprocmask");
   UniqueFd signals(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signals) return ipc::system_failure("signalfd");
@@ -71,6 +72,8 @@ class Standalone {
  private:
   Standalone(UniqueFd signals, Listener listener, std::unique_ptr<Server> server)
       : signals_(std::move(signals)), listener_(std::move(listener)), server_(std::move(server)) {}
+  // Does what signals ask for. False: to end.
+  bool obey_signals();
   // Nothing: a signal asks to end.
   Result<std::optional<UniqueFd>> next_connection();
 
@@ -103,6 +106,16 @@ Result<Standalone> Standalone::set_up(const CommandLine& command) {
   return Standalone(std::move(signals), std::move(listener), std::move(*made));
 }
 
+bool Standalone::obey_signals() {
+  signalfd_siginfo signal{};
+  while (::read(signals_.get(), &signal, sizeof signal) == sizeof signal) {
+    if (signal.ssi_signo != SIGHUP) return false;
+    const auto grown = server_->grow();
+    if (!grown) fmt::print(stderr, "bulkhead-blk: {}\n", ipc::describe(grown.error()));
+  }
+  return true;
+}
+
 Result<std::optional<UniqueFd>> Standalone::next_connection() {
   while (true) {
     auto connection = TRY(listener_.accept());
@@ -110,11 +123,12 @@ Result<std::optional<UniqueFd>> Standalone::next_connection() {
     std::array<pollfd, 2> waits{{{signals_.get(), POLLIN, 0}, {listener_.socket().get(), POLLIN, 0}}};
     if (::poll(waits.data(), waits.size(), -1) < 0 && errno != EINTR)
       return ipc::system_failure("wait for a front end");
-    if (waits[0].revents != 0) return std::optional<UniqueFd>();
+    if (waits[0].revents != 0 && !obey_signals()) return std::optional<UniqueFd>();
   }
 }
 
 Result<> Standalone::serve() {
+  server_->on_control([this] { return obey_signals(); });
   do {
     auto connection = TRY(next_connection());
     if (!connection) return {};

@@ -59,4 +59,15 @@ ipc::Result<Storage> Storage::adopt(ipc::UniqueFd image, Writes writes) {
   return storage;
 }
 
+ipc::Result<bool> Storage::grow() {
+  const off_t size = ::lseek(file_.get(), 0, SEEK_END);
+  if (size < 0) return ipc::system_failure("disk image: its size cannot be told");
+  const std::uint64_t sectors = static_cast<std::uint64_t>(size) / kSectorBytes;
+  if (size % logical_block_ != 0 || sectors < sectors_)
+    return ipc::failure(EINVAL, fmt::format("disk image: {} bytes long now, where at least {} and a multiple of {} is "
+                                            "right; the disk stays as it was",
+                                            size, sectors_ * kSectorBytes, logical_block_));
+  return std::exchange(sectors_, sectors) != sectors;
+}
+
 }  // namespace blk

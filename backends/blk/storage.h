@@ -20,6 +20,10 @@ class Storage {
   // or not for writing where `writes` are allowed. The context says what would be right.
   static ipc::Result<Storage> adopt(ipc::UniqueFd image, Writes writes);
 
+  // Takes the image's size anew: true if it has grown. EINVAL, and nothing changes, if it has shrunk or
+  // its size is no multiple of logical_block().
+  ipc::Result<bool> grow();
+
   const ipc::UniqueFd& file() const { return file_; }
   std::uint64_t sectors() const { return sectors_; }
   bool read_only() const { return writes_ == Writes::Refused; }

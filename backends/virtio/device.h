@@ -21,6 +21,10 @@ class Device {
   // The configuration space as the driver reads it, at most 256 bytes.
   virtual std::span<const std::byte> config() const = 0;
 
+  // The driver writes `bytes` of the configuration space from `offset` on, inside of it. EINVAL if that
+  // is no field that it may write, or not a value of it.
+  virtual ipc::Result<> configure(std::uint32_t offset, std::span<const std::byte> bytes) = 0;
+
   // What the driver accepted of features(). No ring is running.
   virtual void accept(std::uint64_t features) = 0;
 

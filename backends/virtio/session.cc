@@ -17,7 +17,8 @@ constexpr std::uint64_t kRingFeatures = kVersion1 | kIndirectDesc | kEventIdx;
 
 constexpr std::uint64_t kProtocolFeatures = bit(ProtocolFeature::Mq) | bit(ProtocolFeature::ReplyAck) |
                                             bit(ProtocolFeature::Config) | bit(ProtocolFeature::ResetDevice) |
-                                            bit(ProtocolFeature::ConfigureMemSlots) | bit(ProtocolFeature::Status);
+                                            bit(ProtocolFeature::ConfigureMemSlots) | bit(ProtocolFeature::Status) |
+                                            bit(ProtocolFeature::BackendReq);
 
 }  // namespace
 
@@ -70,6 +71,7 @@ const Session::Handler Session::kHandlers[] = {
     {Request::SetProtocolFeatures, "SET_PROTOCOL_FEATURES", kU64, kU64, 0, 0, !kAtRest, !kReplies, kAlways, &Session::set_protocol_features},
     {Request::GetQueueNum, "GET_QUEUE_NUM", 0, 0, 0, 0, !kAtRest, kReplies, ProtocolFeature::Mq, &Session::get_queue_num},
     {Request::SetVringEnable, "SET_VRING_ENABLE", kState, kState, 0, 0, kAtRest, !kReplies, kAlways, &Session::set_vring_enable},
+    {Request::SetBackendReqFd, "SET_BACKEND_REQ_FD", 0, 0, 1, 1, !kAtRest, !kReplies, ProtocolFeature::BackendReq, &Session::set_backend_req_fd},
     {Request::GetConfig, "GET_CONFIG", kConfig, kMaxConfig, 0, 0, !kAtRest, kReplies, ProtocolFeature::Config, &Session::get_config},
     {Request::SetConfig, "SET_CONFIG", kConfig, kMaxConfig, 0, 0, !kAtRest, !kReplies, ProtocolFeature::Config, &Session::set_config},
     {Request::ResetDevice, "RESET_DEVICE", 0, 0, 0, 0, kAtRest, !kReplies, ProtocolFeature::ResetDevice, &Session::reset_device},
@@ -191,8 +193,24 @@ Result<> Session::get_config(Message& message) {
   return reply(message, message.payload);
 }
 
-Result<> Session::set_config(Message&) {
-  return failure(EINVAL, "vhost-user: SET_CONFIG of a device that has no writable field");
+Result<> Session::set_config(Message& message) {
+  ipc::vhost_user::ConfigHeader header;
+  std::memcpy(&header, message.payload.data(), sizeof header);
+  const std::span<const std::byte> bytes = std::span(message.payload).subspan(sizeof header);
+  const std::size_t space = device_.config().size();
+  if (header.size != bytes.size() || header.offset > space || bytes.size() > space - header.offset || header.flags != 0)
+    return failure(EINVAL, fmt::format("vhost-user: SET_CONFIG of {} bytes at {}", header.size, header.offset));
+  return device_.configure(header.offset, bytes);
+}
+
+Result<> Session::set_backend_req_fd(Message& message) {
+  back_channel_ = ipc::vhost_user::Socket(std::move(message.fds[0]));
+  return {};
+}
+
+Result<> Session::config_changed() {
+  if (!back_channel_.fd()) return {};
+  return back_channel_.send(static_cast<std::uint32_t>(ipc::vhost_user::BackendRequest::ConfigChangeMsg), 0, {});
 }
 
 Result<> Session::reset_device(Message&) {

@@ -36,6 +36,9 @@ class Session {
   ipc::Result<> resume();
 
   bool at_rest() const;  // no request is in flight
+  // Tells the front end that the configuration space has changed, where it gave a channel for that. An
+  // error is the front end's loss: the session goes on.
+  ipc::Result<> config_changed();
   // Stops all rings; only when at rest.
   void end() { reset_rings(); }
 
@@ -76,6 +79,7 @@ class Session {
   ipc::Result<> set_vring_enable(Message& message);
   ipc::Result<> get_config(Message& message);
   ipc::Result<> set_config(Message& message);
+  ipc::Result<> set_backend_req_fd(Message& message);
   ipc::Result<> reset_device(Message& message);
   ipc::Result<> get_status(Message& message);
   ipc::Result<> set_status(Message& message);
@@ -100,6 +104,7 @@ class Session {
 
   ipc::vhost_user::Socket& socket_;
   Device& device_;
+  ipc::vhost_user::Socket back_channel_;
   const Sealing sealing_;
   std::uint64_t features_ = 0;
   std::uint64_t protocol_features_ = 0;

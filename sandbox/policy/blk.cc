@@ -44,6 +44,7 @@ constexpr Rule kTable[] = {
 
 constexpr Rule kListening[] = {
     {SYS_accept4, "the next front end, when the last has gone", {on(Slot::Listener)}},
+    {SYS_lseek, "the image's size, when SIGHUP tells that it has grown"},
 };
 
 constexpr auto kStandaloneTable = [] {

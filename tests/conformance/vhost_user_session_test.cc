@@ -34,7 +34,7 @@ SCENARIO("session: only what is done is offered", "[session][vhost-user]") {
   CHECK(blk.front_end->get(Request::GetQueueNum) == std::uint64_t{3});
   CHECK(blk.front_end->get(Request::GetMaxMemSlots) == std::uint64_t{32});
   CHECK(blk.front_end->get(Request::GetProtocolFeatures) ==
-        std::uint64_t{1u << 0 | 1u << 3 | 1u << 9 | 1u << 13 | 1u << 15 | 1u << 16});
+        std::uint64_t{1u << 0 | 1u << 3 | 1u << 5 | 1u << 9 | 1u << 13 | 1u << 15 | 1u << 16});
   CHECK_FALSE(blk.front_end->ask(Request::SetFeatures, ~std::uint64_t{0}));
   CHECK_FALSE(blk.front_end->ask(Request::SetProtocolFeatures, ~std::uint64_t{0}));
   CHECK(alive(blk));

@@ -36,7 +36,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   auto queue = virtio::SplitQueue::create(memory, kSize, kRings, {.indirect = true, .event_idx = true}, 0);
   require(queue.has_value());
 
-  const blk::DiskShape disk{.sectors = 100, .read_only = size % 2 == 1};
+  const blk::DiskShape disk{.sectors = 100, .read_only = size % 2 == 1, .discard = true, .write_zeroes = true};
   while (true) {
     const auto head = queue->next(chain);
     if (!head || !*head) break;
@@ -47,6 +47,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         const bool moves = request.kind == blk::Kind::Read || request.kind == blk::Kind::Write;
         require(!moves || request.offset / 512 + request.data.bytes() / 512 <= disk.sectors);
         require(!(request.kind == blk::Kind::Write && disk.read_only));
+        if (request.kind == blk::Kind::Discard || request.kind == blk::Kind::WriteZeroes) {
+          require(!disk.read_only);
+          for (const blk::Range& range : request.ranges.rest())
+            require(range.bytes > 0 && range.bytes <= 512 * disk.sectors &&
+                    range.offset <= 512 * disk.sectors - range.bytes);
+        }
         std::uint64_t bytes = 0;
         for (const iovec& part : request.data.rest()) bytes += part.iov_len;
         require(bytes == request.data.bytes());

@@ -209,6 +209,37 @@ SCENARIO("blk alone: serial number and queues are as asked", "[blk-standalone]")
   CHECK(std::memcmp(guest.ram.at(id.data, 5).data(), "S-42", 5) == 0);
 }
 
+SCENARIO("blk alone: SIGHUP makes a grown image known to the guest", "[blk-standalone]") {
+  const BlkFolder folder(kSectors);
+  BlkProgram program(folder);
+  Guest guest;
+  REQUIRE(guest.connect(program.connect()));
+  auto [ours, theirs] = support::make_stream_pair();
+  const int fd = theirs.get();
+  REQUIRE(guest.front_end->send(static_cast<std::uint32_t>(ipc::vhost_user::Request::SetBackendReqFd), {},
+                                std::span(&fd, 1), ipc::vhost_user::kNeedReplyFlag));
+  REQUIRE(guest.front_end->acknowledged());
+  FakeFrontEnd channel(std::move(ours));
+  CHECK(guest.read(kSectors) == VIRTIO_BLK_S_IOERR);
+  GIVEN("an image that has grown") {
+    REQUIRE(::ftruncate(folder.disk.get(), 2 * kSectors * kSector) == 0);
+    program.signal(SIGHUP);
+    const auto told = channel.receive();
+    REQUIRE(told);
+    CHECK(told->request == static_cast<std::uint32_t>(ipc::vhost_user::BackendRequest::ConfigChangeMsg));
+    CHECK(guest.read(kSectors) == VIRTIO_BLK_S_OK);
+    CHECK(guest.read(2 * kSectors) == VIRTIO_BLK_S_IOERR);
+  }
+  GIVEN("an image that is shorter") {
+    REQUIRE(::ftruncate(folder.disk.get(), kSectors / 2 * kSector) == 0);
+    program.signal(SIGHUP);
+    CHECK_THAT(folder.logged_soon("stays as it was"), Contains("16384 bytes long now, where at least 32768"));
+    CHECK(guest.read(0) == VIRTIO_BLK_S_OK);
+  }
+  program.signal(SIGTERM);
+  CHECK(program.exit_status() == 0);
+}
+
 SCENARIO("blk alone: says what it can, by QEMU's conventions", "[blk-standalone]") {
   const BlkFolder folder(kSectors);
   const Outcome capabilities = run_program(folder, {"--print-capabilities", "--nonsense"});
