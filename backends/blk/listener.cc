@@ -57,10 +57,12 @@ Result<Listener> Listener::bind(const std::string& path) {
   const sockaddr_un address = TRY(address_of(path));
   TRY(remove_stale(path, address));
   UniqueFd socket = TRY(make_socket());
-  if (::bind(socket.get(), generic(address), sizeof address) != 0 || ::listen(socket.get(), kWaiting) != 0)
+  if (::bind(socket.get(), generic(address), sizeof address) != 0)
     return ipc::system_failure(fmt::format("listen on {}", path));
   Listener listener(std::move(socket), true);
+  // Before anybody can connect: a keeper that is just being started still has a copy of the socket.
   listener.keeper_ = TRY(SocketKeeper::start(path));
+  if (::listen(listener.socket_.get(), kWaiting) != 0) return ipc::system_failure(fmt::format("listen on {}", path));
   return listener;
 }
 

@@ -1,6 +1,7 @@
 #include "backends/virtio/session.h"
 
 #include <algorithm>
+#include <cstddef>
 
 #include "backends/virtio/features.h"
 
@@ -18,7 +19,7 @@ constexpr std::uint64_t kRingFeatures = kVersion1 | kIndirectDesc | kEventIdx;
 constexpr std::uint64_t kProtocolFeatures = bit(ProtocolFeature::Mq) | bit(ProtocolFeature::ReplyAck) |
                                             bit(ProtocolFeature::Config) | bit(ProtocolFeature::ResetDevice) |
                                             bit(ProtocolFeature::ConfigureMemSlots) | bit(ProtocolFeature::Status) |
-                                            bit(ProtocolFeature::BackendReq);
+                                            bit(ProtocolFeature::BackendReq) | bit(ProtocolFeature::InflightShmfd);
 
 }  // namespace
 
@@ -47,6 +48,9 @@ constexpr std::size_t kRegion = sizeof(ipc::vhost_user::MemoryRegion);
 constexpr std::size_t kTableRegions = ipc::vhost_user::kMaxMemoryTableRegions;
 constexpr std::size_t kConfig = sizeof(ipc::vhost_user::ConfigHeader);
 constexpr std::size_t kMaxConfig = kConfig + ipc::vhost_user::kMaxConfigBytes;
+// QEMU, DPDK and SPDK send the structure with its padding, others without.
+constexpr std::size_t kInflight = offsetof(ipc::vhost_user::Inflight, padding);
+constexpr std::size_t kPaddedInflight = sizeof(ipc::vhost_user::Inflight);
 constexpr bool kAtRest = true;
 constexpr bool kReplies = true;
 constexpr std::optional<ProtocolFeature> kAlways = std::nullopt;
@@ -74,6 +78,8 @@ const Session::Handler Session::kHandlers[] = {
     {Request::SetBackendReqFd, "SET_BACKEND_REQ_FD", 0, 0, 1, 1, !kAtRest, !kReplies, ProtocolFeature::BackendReq, &Session::set_backend_req_fd},
     {Request::GetConfig, "GET_CONFIG", kConfig, kMaxConfig, 0, 0, !kAtRest, kReplies, ProtocolFeature::Config, &Session::get_config},
     {Request::SetConfig, "SET_CONFIG", kConfig, kMaxConfig, 0, 0, !kAtRest, !kReplies, ProtocolFeature::Config, &Session::set_config},
+    {Request::GetInflightFd, "GET_INFLIGHT_FD", kInflight, kPaddedInflight, 0, 0, !kAtRest, kReplies, ProtocolFeature::InflightShmfd, &Session::get_inflight_fd},
+    {Request::SetInflightFd, "SET_INFLIGHT_FD", kInflight, kPaddedInflight, 1, 1, !kAtRest, !kReplies, ProtocolFeature::InflightShmfd, &Session::set_inflight_fd},
     {Request::ResetDevice, "RESET_DEVICE", 0, 0, 0, 0, kAtRest, !kReplies, ProtocolFeature::ResetDevice, &Session::reset_device},
     {Request::GetMaxMemSlots, "GET_MAX_MEM_SLOTS", 0, 0, 0, 0, !kAtRest, kReplies, ProtocolFeature::ConfigureMemSlots, &Session::get_max_mem_slots},
     {Request::AddMemReg, "ADD_MEM_REG", kSingleRegion, kSingleRegion, 1, 1, !kAtRest, !kReplies, ProtocolFeature::ConfigureMemSlots, &Session::add_mem_reg},

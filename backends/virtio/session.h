@@ -48,6 +48,14 @@ class Session {
  private:
   using Message = ipc::vhost_user::Message;
 
+  // Of SET_INFLIGHT_FD: one log for each ring.
+  struct InflightRegion {
+    ipc::Mapping mapping;
+    std::span<std::byte> bytes;  // of the mapping
+    std::uint16_t queues;
+    std::uint16_t queue_size;
+  };
+
   struct Handler;
   static const Handler kHandlers[];
   static const Handler* find(std::uint32_t request);
@@ -79,6 +87,9 @@ class Session {
   ipc::Result<> set_vring_enable(Message& message);
   ipc::Result<> get_config(Message& message);
   ipc::Result<> set_config(Message& message);
+  ipc::Result<ipc::vhost_user::Inflight> inflight_request(const Message& message) const;
+  ipc::Result<> get_inflight_fd(Message& message);
+  ipc::Result<> set_inflight_fd(Message& message);
   ipc::Result<> set_backend_req_fd(Message& message);
   ipc::Result<> reset_device(Message& message);
   ipc::Result<> get_status(Message& message);
@@ -90,6 +101,8 @@ class Session {
   }
   ipc::Result<Vring*> ring_at(std::uint32_t index);
   ipc::Result<SplitQueue> make_queue(const Vring& ring, const MemoryTable& memory) const;
+  // The queue takes up what a predecessor left in the in-flight region, if there is one.
+  ipc::Result<> resume_from_region(const Vring& ring, SplitQueue& queue) const;
   ipc::Result<> start_if_ready(Vring& ring);
   void stop_ring(Vring& ring);
   void reset_rings();
@@ -110,7 +123,8 @@ class Session {
   std::uint64_t protocol_features_ = 0;
   std::uint8_t status_ = 0;
   MemoryTable memory_{sealing_};
-  std::array<Vring, kMaxQueues> rings_;  // after memory_: their queues point into it
+  std::optional<InflightRegion> inflight_;
+  std::array<Vring, kMaxQueues> rings_;  // after memory_ and inflight_: their queues point into both
   std::optional<Message> held_;
   std::optional<ipc::Error> refusal_;
 };

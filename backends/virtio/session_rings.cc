@@ -77,7 +77,10 @@ Result<SplitQueue> Session::make_queue(const Vring& ring, const MemoryTable& mem
       .event_idx = (features_ & kEventIdx) != 0,
   };
   const std::uint16_t next = ring.running() ? ring.queue_->next_available() : ring.base_;
-  return SplitQueue::create(memory.memory(), ring.size_, {*descriptors, *available, *used}, features, next);
+  SplitQueue queue =
+      TRY(SplitQueue::create(memory.memory(), ring.size_, {*descriptors, *available, *used}, features, next));
+  TRY(resume_from_region(ring, queue));
+  return queue;
 }
 
 Result<> Session::start_if_ready(Vring& ring) {

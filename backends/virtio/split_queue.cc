@@ -81,17 +81,39 @@ std::uint16_t SplitQueue::load_available_index() const {
   return load_once(available_[kAvailableIndex], std::memory_order_acquire);
 }
 
-std::expected<std::optional<Head>, RingError> SplitQueue::next(Chain& chain) {
+void SplitQueue::resume(InflightLog log) {
+  left_ = log.recover(used_index_);
+  // All that was ever taken has been given back or is left.
+  next_available_ = static_cast<std::uint16_t>(used_index_ + left_.size());
+  std::ranges::reverse(left_);
+  log_ = std::move(log);
+}
+
+std::expected<std::optional<std::uint16_t>, RingError> SplitQueue::next_head() {
+  if (!left_.empty()) {
+    const std::uint16_t head = left_.back();
+    left_.pop_back();
+    return head;
+  }
   const auto waiting = static_cast<std::uint16_t>(load_available_index() - next_available_);
-  if (waiting == 0) return std::optional<Head>();
+  if (waiting == 0) return std::optional<std::uint16_t>();
   if (waiting > size_) return std::unexpected(RingError::BadAvailableIndex);
 
   const std::uint16_t head = load_once(available_[kAvailableRing + next_available_ % size_]);
   if (head >= size_) return std::unexpected(RingError::BadHead);
   if (taken_.test(head)) return std::unexpected(RingError::HeadInFlight);
+  if (log_) log_->take(head);
+  ++next_available_;
+  return head;
+}
+
+std::expected<std::optional<Head>, RingError> SplitQueue::next(Chain& chain) {
+  const auto found = next_head();
+  if (!found) return std::unexpected(found.error());
+  if (!*found) return std::optional<Head>();
+  const std::uint16_t head = **found;
   taken_.set(head);
   ++in_flight_;
-  ++next_available_;
   return Head{head, collect(head, chain)};
 }
 
@@ -139,12 +161,14 @@ void SplitQueue::complete(std::uint16_t head, std::uint32_t written) {
   std::atomic_ref(used_[entry]).store(head, std::memory_order_relaxed);
   std::atomic_ref(used_[entry + 1]).store(written, std::memory_order_relaxed);
   ++used_index_;
+  if (log_) log_->complete(head);
 }
 
 bool SplitQueue::publish() {
   if (used_index_ == published_index_) return false;
   // Release: entries and data are in place before the index that covers them (2.7.8.2).
   store(used_header_[kUsedIndex], used_index_, std::memory_order_release);
+  if (log_) log_->publish(used_index_);
   const std::uint16_t before = std::exchange(published_index_, used_index_);
   // 2.7.10: the index must be seen before we look whether the driver wants to hear of it.
   std::atomic_thread_fence(std::memory_order_seq_cst);
@@ -166,7 +190,7 @@ bool SplitQueue::request_kicks() {
     store(used_header_[kUsedFlags], 0);
   // 2.7.7: the wish must be seen before we look whether a chain arrived without a kick.
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  return load_available_index() != next_available_;
+  return !left_.empty() || load_available_index() != next_available_;
 }
 
 }  // namespace virtio

@@ -11,6 +11,7 @@
 #include <span>
 
 #include "backends/virtio/chain.h"
+#include "backends/virtio/inflight_log.h"
 #include "ipc/error.h"
 
 namespace virtio {
@@ -42,6 +43,11 @@ class SplitQueue {
                                         const RingAddresses& addresses, RingFeatures features,
                                         std::uint16_t next_available);
 
+  // Keeps `log` of this ring from now on, and takes up what a predecessor left in it: next() gives
+  // those chains first, in their old order, and goes on behind them. Only before any other call; what
+  // create() was told of the next chain counts no more.
+  void resume(InflightLog log);
+
   std::uint16_t size() const { return size_; }
   std::uint16_t in_flight() const { return in_flight_; }
   // Index of the next chain to take: SET_VRING_BASE's number.
@@ -66,6 +72,8 @@ class SplitQueue {
  private:
   SplitQueue() = default;
   std::uint16_t load_available_index() const;
+  // The predecessor's next chain, or the driver's. Nothing if there is none.
+  std::expected<std::optional<std::uint16_t>, RingError> next_head();
   std::expected<void, ChainError> collect(std::uint16_t head, Chain& chain) const;
 
   const ipc::GuestMemory* memory_ = nullptr;
@@ -81,6 +89,8 @@ class SplitQueue {
   std::uint16_t published_index_ = 0;  // what the driver was last shown
   std::uint16_t in_flight_ = 0;
   std::bitset<kMaxQueueSize> taken_;  // by head
+  std::optional<InflightLog> log_;
+  std::vector<std::uint16_t> left_;  // heads of a predecessor that next() has not given yet, the first last
 };
 
 }  // namespace virtio

@@ -7,6 +7,9 @@
 
 #include <algorithm>
 
+#ifndef F_ADD_SEALS
+#define F_ADD_SEALS 1033
+#endif
 #ifndef F_GET_SEALS
 #define F_GET_SEALS 1034
 #endif
@@ -35,6 +38,9 @@ constexpr Rule kTable[] = {
     {SYS_mremap, "grow a large allocation"},
     {SYS_close, "drop replaced descriptors"},
     {SYS_fcntl, "refuse memory that its owner could truncate", {equals(1, F_GET_SEALS)}},
+    {SYS_memfd_create, "the in-flight region that GET_INFLIGHT_FD asks for"},
+    {SYS_ftruncate, "give it its size"},
+    {SYS_fcntl, "seal it", {equals(1, F_ADD_SEALS)}},
     {SYS_fstat, "size of a memory region's file"},
     {SYS_newfstatat, "fstat(), as glibc 2.33 to 2.38 make it", {equals(3, AT_EMPTY_PATH)}},
     {SYS_restart_syscall, "go on with a wait that a stop signal interrupted"},

@@ -34,7 +34,7 @@ SCENARIO("session: only what is done is offered", "[session][vhost-user]") {
   CHECK(blk.front_end->get(Request::GetQueueNum) == std::uint64_t{3});
   CHECK(blk.front_end->get(Request::GetMaxMemSlots) == std::uint64_t{32});
   CHECK(blk.front_end->get(Request::GetProtocolFeatures) ==
-        std::uint64_t{1u << 0 | 1u << 3 | 1u << 5 | 1u << 9 | 1u << 13 | 1u << 15 | 1u << 16});
+        std::uint64_t{1u << 0 | 1u << 3 | 1u << 5 | 1u << 9 | 1u << 12 | 1u << 13 | 1u << 15 | 1u << 16});
   CHECK_FALSE(blk.front_end->ask(Request::SetFeatures, ~std::uint64_t{0}));
   CHECK_FALSE(blk.front_end->ask(Request::SetProtocolFeatures, ~std::uint64_t{0}));
   CHECK(alive(blk));
@@ -46,7 +46,7 @@ SCENARIO("session: every bad message is refused where an answer was asked for", 
   const std::size_t descriptors = support::open_descriptors();
   const std::vector<std::byte> payload(300);
   // Those that have their own reply are not acknowledged: a bad one closes the connection (below).
-  const std::vector<std::uint32_t> replying{1, 11, 15, 17, 24, 36, 40};
+  const std::vector<std::uint32_t> replying{1, 11, 15, 17, 24, 31, 36, 40};
   for (std::uint32_t request = 0; request < 48; ++request) {
     if (std::ranges::find(replying, request) != replying.end()) continue;
     for (const std::size_t size : {1u, 7u, 9u, 300u}) {
@@ -284,5 +284,91 @@ SCENARIO("session: configuration beyond the bounds is answered with nothing", "[
   REQUIRE(reply);
   CHECK(reply->payload.empty());
   CHECK_FALSE(blk.front_end->ask(Request::SetConfig, ask));
+  CHECK(alive(blk));
+}
+
+SCENARIO("session: an in-flight region is made as it is asked for, sealed", "[session][vhost-user][inflight]") {
+  BlkFixture blk({.queues = 2});
+  REQUIRE(blk.ready);
+  // With the structure's padding, as QEMU sends it, and without.
+  const std::size_t bytes = GENERATE(20u, 24u);
+  const ipc::vhost_user::Inflight ask{0, 0, 2, 128, 0};
+  REQUIRE(blk.front_end->send(static_cast<std::uint32_t>(Request::GetInflightFd),
+                              ipc::vhost_user::payload_of(ask).first(bytes)));
+  const auto reply = blk.front_end->receive();
+  REQUIRE(reply);
+  REQUIRE(reply->payload.size() == bytes);
+  REQUIRE(reply->fds.size() == 1);
+  ipc::vhost_user::Inflight answer{};
+  std::memcpy(&answer, reply->payload.data(), bytes);
+  CHECK(answer.mmap_size == 2 * (16 + 128 * 16 + 48));
+  CHECK(answer.mmap_offset == 0);
+  CHECK((::fcntl(reply->fds[0].get(), F_GET_SEALS) & F_SEAL_SHRINK) != 0);
+  CHECK(::lseek(reply->fds[0].get(), 0, SEEK_END) == static_cast<off_t>(answer.mmap_size));
+}
+
+SCENARIO("session: in-flight regions that could hurt are refused", "[session][vhost-user][inflight][CVE-2021-3839]") {
+  BlkFixture blk({.greet = false});
+  REQUIRE(blk.front_end->greet(blk.ram, std::uint64_t{1} << 32));
+  using ipc::vhost_user::Inflight;
+  constexpr std::uint64_t kBytes = 16 + 16 * 16 + 48;
+  ipc::UniqueFd file = support::make_memfd(8192, support::kSeals);
+  Inflight region{kBytes, 0, 1, 16, 0};
+  GIVEN("more queues than the device has") {
+    region.queues = 2;
+  }
+  GIVEN("no queue") {
+    region.queues = 0;
+  }
+  GIVEN("65535 queues of 65535") {
+    region = {~std::uint64_t{0}, 0, 0xffff, 0xffff, 0};
+  }
+  GIVEN("a queue size of 0") {
+    region.queue_size = 0;
+  }
+  GIVEN("a queue larger than any") {
+    region.queue_size = 2048;
+    region.mmap_size = 65536;
+  }
+  GIVEN("less than its queues need") {
+    region.mmap_size = kBytes - 1;
+  }
+  GIVEN("an offset beyond the file") {
+    region.mmap_offset = 16384;
+  }
+  GIVEN("an offset near 2^64") {
+    region.mmap_offset = ~std::uint64_t{4095};
+  }
+  GIVEN("an offset inside a page") {
+    region.mmap_offset = 64;
+  }
+  GIVEN("a file that its owner can cut short") {
+    file = support::make_memfd(8192, 0);
+  }
+  const int fd = file.get();
+  CHECK_FALSE(blk.front_end->ask(Request::SetInflightFd, region, std::span(&fd, 1)));
+  REQUIRE(blk.front_end->start(blk.queues[0], 0));
+  CHECK(alive(blk));
+}
+
+SCENARIO("session: a ring must fit into the in-flight region, and keeps it while it runs",
+         "[session][vhost-user][inflight]") {
+  BlkFixture blk({.greet = false});
+  REQUIRE(blk.front_end->greet(blk.ram, std::uint64_t{1} << 32));
+  const ipc::UniqueFd file = support::make_memfd(8192, support::kSeals);
+  const int fd = file.get();
+  const auto set = [&](std::uint16_t size) {
+    return blk.front_end->ask(Request::SetInflightFd, ipc::vhost_user::Inflight{4096, 0, 1, size, 0},
+                              std::span(&fd, 1));
+  };
+  REQUIRE(set(8));
+  CHECK_FALSE(blk.front_end->start(blk.queues[0], 0));  // of 16
+  const ipc::UniqueFd other = support::make_memfd(8192, support::kSeals);
+  const int other_fd = other.get();
+  REQUIRE(blk.front_end->ask(Request::SetInflightFd, ipc::vhost_user::Inflight{4096, 0, 1, 16, 0},
+                             std::span(&other_fd, 1)));
+  REQUIRE(blk.front_end->start(blk.queues[0], 0));
+  CHECK(alive(blk));
+  CHECK_FALSE(set(16));
   CHECK(alive(blk));
 }
