@@ -2,7 +2,6 @@
 
 find_package(CapnProto CONFIG REQUIRED)
 find_package(CLI11 CONFIG REQUIRED)
-find_package(fmt CONFIG REQUIRED)
 
 # Archives, not shared objects: see bulkhead_program.
 function(bulkhead_archives target)
@@ -23,4 +22,5 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
   target_compile_options(lib_capnp INTERFACE -include ${PROJECT_SOURCE_DIR}/cmake/kj_comparison.h)
 endif()
 target_link_libraries(lib_capnp_json INTERFACE Threads::Threads)
-add_library(lib_fmt ALIAS fmt::fmt-header-only)
+add_library(lib_fmt STATIC cmake/fmt_once.cc)
+set_target_properties(lib_fmt PROPERTIES POSITION_INDEPENDENT_CODE ON)
