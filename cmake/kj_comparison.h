@@ -8,7 +8,11 @@
 
 #if CAPNP_VERSION < 1000000
 namespace kj {
-inline bool operator==(const char* a, const StringPtr& b) { return b.operator==(StringPtr(a)); }
-inline bool operator!=(const char* a, const StringPtr& b) { return !(a == b); }
+inline bool operator==(const char* a, const StringPtr& b) {
+  return b.operator==(StringPtr(a));
+}
+inline bool operator!=(const char* a, const StringPtr& b) {
+  return !(a == b);
+}
 }  // namespace kj
 #endif

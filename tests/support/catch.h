@@ -10,10 +10,10 @@
 #include <cstdio>
 
 // For a test that cannot run on this machine: it counts as skipped, never as passed.
-#define SKIP_TEST(reason)                     \
-  do {                                        \
-    std::printf("SKIPPED: %s\n", reason);     \
-    std::fflush(stdout);                      \
-    SUCCEED();                                \
-    return;                                   \
+#define SKIP_TEST(reason)                 \
+  do {                                    \
+    std::printf("SKIPPED: %s\n", reason); \
+    std::fflush(stdout);                  \
+    SUCCEED();                            \
+    return;                               \
   } while (false)

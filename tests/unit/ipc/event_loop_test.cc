@@ -4,8 +4,8 @@
 
 #include "tests/support/catch.h"
 
-using ipc::UniqueFd;
 using ipc::EventLoop;
+using ipc::UniqueFd;
 
 namespace {
 
