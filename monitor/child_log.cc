@@ -17,6 +17,8 @@ namespace {
 
 // How much of a flood is read for one wake-up: the other children wait for no longer than this.
 constexpr int kReadsAtOnce = 4;
+// Enough for the largest pipe that an unprivileged process can make of ours (pipe-max-size, 1 MiB).
+constexpr int kLastDrains = 64;
 
 }  // namespace
 
@@ -49,7 +51,7 @@ void ChildLog::drain() {
 }
 
 void ChildLog::finish() {
-  drain();
+  for (int i = 0; pipe_ && i < kLastDrains; ++i) drain();
   if (!partial_.empty()) emit(std::exchange(partial_, {}), Clock::now());
   if (suppressed_ > 0) line_(fmt::format("({} more lines)", std::exchange(suppressed_, 0)));
 }

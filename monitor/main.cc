@@ -1,6 +1,7 @@
 // bulkhead-monitor: the one privileged process of a virtual machine. `bulkhead run` becomes it.
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 
 #include <cstdio>
@@ -47,9 +48,23 @@ ExitStatus status_of(Ending::Kind kind) {
   return ExitStatus::InternalError;
 }
 
-// The signals that end a VM, as a descriptor. SIGPIPE is an error of a write like others.
-Result<UniqueFd> take_signals() {
+// What a caller may leave to its programs and would break us: closed standard descriptors, which an image
+// would take the place of, and be written to; SIGCHLD ignored, which hides how a child ended; and a limit
+// of descriptors that large machines exceed. SIGPIPE is an error of a write like others.
+Result<> leave_callers_habits() {
+  for (int fd = 0; fd <= 2; ++fd)
+    if (::fcntl(fd, F_GETFD) < 0 && ::open("/dev/null", O_RDWR) < 0) return ipc::system_failure("open /dev/null");
   ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGCHLD, SIG_DFL);
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) != 0) return ipc::system_failure("ask for the limit of descriptors");
+  files.rlim_cur = files.rlim_max;
+  if (::setrlimit(RLIMIT_NOFILE, &files) != 0) return ipc::system_failure("raise the limit of descriptors");
+  return {};
+}
+
+// The signals that end a VM, as a descriptor.
+Result<UniqueFd> take_signals() {
   sigset_t signals;
   ::sigemptyset(&signals);
   for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGQUIT}) ::sigaddset(&signals, number);
@@ -101,6 +116,8 @@ int supervise(Host host, Operator& wishes, std::function<void(VirtualMachine*)> 
 }
 
 int run() {
+  if (const auto left = leave_callers_habits(); !left)
+    return report("run", ExitStatus::InternalError, ipc::describe(left.error()));
   auto configuration = read_configuration(UniqueFd(kConfigurationFd));
   if (!configuration) return report("run", ExitStatus::BadConfiguration, ipc::describe(configuration.error()));
   const std::string& name = configuration->name;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 
 namespace monitor {
 
@@ -47,8 +48,8 @@ Result<std::unique_ptr<SerialRelay>> SerialRelay::create(ipc::EventLoop& loop, c
                                                          Hooks hooks) {
   std::unique_ptr<SerialRelay> relay(new SerialRelay(loop, std::move(hooks)));
   TRY(relay->open(configuration));
-  if (relay->input_.fd) TRY(relay->watch(relay->input_));
-  if (relay->output_.fd) TRY(relay->watch(relay->output_));
+  if (relay->input_.fd) TRY(relay->examine(relay->input_));
+  if (relay->output_.fd) TRY(relay->examine(relay->output_));
   relay->update_watches();
   return relay;
 }
@@ -56,7 +57,7 @@ Result<std::unique_ptr<SerialRelay>> SerialRelay::create(ipc::EventLoop& loop, c
 SerialRelay::~SerialRelay() {
   close(input_);
   close(output_);
-  if (socket_) loop_.unwatch(socket_);
+  close(socket_);
   if (original_) ::tcsetattr(STDIN_FILENO, TCSADRAIN, &*original_);
 }
 
@@ -108,11 +109,12 @@ void SerialRelay::make_raw() {
   hooks_.tell("serial port on this terminal; Ctrl-A x stops the machine, Ctrl-A p presses its power button");
 }
 
-Result<> SerialRelay::watch(Endpoint& endpoint) {
+// Whether epoll takes it.
+Result<> SerialRelay::examine(Endpoint& endpoint) {
   endpoint.is_socket = is_socket(endpoint.fd);
-  auto watched = loop_.watch(endpoint.fd, [this] { pump(); });
+  const auto watched = loop_.watch(endpoint.fd, [this] { pump(); });
   if (!watched && watched.error().code != EPERM) return watched;
-  endpoint.watched = watched.has_value();
+  endpoint.can_wake = endpoint.watched = watched.has_value();
   return {};
 }
 
@@ -121,23 +123,26 @@ Result<UniqueFd> SerialRelay::attach() {
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
     return ipc::system_failure("make a serial socket");
   UniqueFd theirs(ends[1]);
-  socket_ = UniqueFd(ends[0]);
-  TRY(loop_.watch(socket_, [this] { pump(); }));
+  close(socket_);
+  socket_.fd = UniqueFd(ends[0]);
+  TRY(examine(socket_));
   pump();
   return theirs;
 }
 
 void SerialRelay::detach() {
+  using Clock = std::chrono::steady_clock;
+  const auto limit = Clock::now() + std::chrono::milliseconds(kLongestFlushMs);
   for (;;) {
     pump();
-    if (to_operator_.empty() && !socket_) return;
-    if (!output_.watched) continue;  // a regular file: pump() makes progress
+    if (to_operator_.empty() && !socket_.fd) return;
+    if (Clock::now() >= limit) break;
+    if (!output_.can_wake) continue;  // a regular file: pump() makes progress
     pollfd wait{.fd = output_.fd.get(), .events = POLLOUT, .revents = 0};
     if (::poll(&wait, 1, kFlushLimitMs) == 0) break;
   }
   to_operator_.clear();
-  if (socket_) loop_.unwatch(socket_);
-  socket_ = UniqueFd();
+  close(socket_);
 }
 
 void SerialRelay::pump() {
@@ -154,16 +159,15 @@ void SerialRelay::pump() {
 // One step of guest output. False if there was nothing that could be done.
 bool SerialRelay::move_to_operator() {
   bool moved = false;
-  if (socket_ && to_operator_.size() < kBufferBytes) {
+  if (socket_.fd && to_operator_.size() < kBufferBytes) {
     std::array<char, kChunkBytes> bytes;
-    const ssize_t count = ::recv(socket_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
+    const ssize_t count = ::recv(socket_.fd.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
     if (count > 0) {
       // Without a reader the line is unplugged: what is sent is lost, as on a real one.
       if (output_.fd) to_operator_.append(bytes.data(), static_cast<std::size_t>(count));
       moved = true;
     } else if (count == 0 || !would_block()) {
-      loop_.unwatch(socket_);
-      socket_ = UniqueFd();
+      close(socket_);
     }
   }
   if (!to_operator_.empty() && output_.fd) {
@@ -189,7 +193,7 @@ bool SerialRelay::move_to_operator() {
 // One step of the operator's input.
 bool SerialRelay::move_to_guest() {
   bool moved = false;
-  if (input_.fd && socket_ && to_guest_.size() < kChunkBytes) {
+  if (input_.fd && socket_.fd && to_guest_.size() < kChunkBytes) {
     std::array<char, kChunkBytes> bytes;
     pollfd ready{.fd = input_.fd.get(), .events = POLLIN, .revents = 0};
     const ssize_t count = ::poll(&ready, 1, 0) < 1 ? -1 : ::read(input_.fd.get(), bytes.data(), bytes.size());
@@ -200,8 +204,8 @@ bool SerialRelay::move_to_guest() {
       close(input_);  // the end of a pipe or file: the machine goes on without input
     }
   }
-  if (!to_guest_.empty() && socket_) {
-    const ssize_t count = ::send(socket_.get(), to_guest_.data(), to_guest_.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (!to_guest_.empty() && socket_.fd) {
+    const ssize_t count = ::send(socket_.fd.get(), to_guest_.data(), to_guest_.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
     if (count > 0) {
       to_guest_.erase(0, static_cast<std::size_t>(count));
       moved = true;
@@ -229,11 +233,24 @@ void SerialRelay::take_input(std::string_view bytes) {
   }
 }
 
+// Level-triggered: only what could be moved may wake us.
 void SerialRelay::update_watches() {
-  // Level-triggered: only what could be moved may wake us.
-  if (input_.watched) static_cast<void>(loop_.watch_for(input_.fd, socket_ && to_guest_.size() < kChunkBytes, false));
-  if (output_.watched) static_cast<void>(loop_.watch_for(output_.fd, false, !to_operator_.empty()));
-  if (socket_) static_cast<void>(loop_.watch_for(socket_, to_operator_.size() < kBufferBytes, !to_guest_.empty()));
+  const bool room_for_input = socket_.fd && to_guest_.size() < kChunkBytes;
+  const bool silent_input = input_.fd && !input_.can_wake;  // a regular file: the guest's end wakes us for it
+  wake_for(input_, room_for_input, false);
+  wake_for(output_, false, !to_operator_.empty());
+  wake_for(socket_, to_operator_.size() < kBufferBytes, !to_guest_.empty() || silent_input);
+}
+
+// Who is watched for nothing would still wake us without end once the other side has hung up.
+void SerialRelay::wake_for(Endpoint& endpoint, bool readable, bool writable) {
+  if (!endpoint.fd || !endpoint.can_wake) return;
+  if (!readable && !writable) {
+    if (std::exchange(endpoint.watched, false)) loop_.unwatch(endpoint.fd);
+    return;
+  }
+  if (!endpoint.watched) endpoint.watched = loop_.watch(endpoint.fd, [this] { pump(); }).has_value();
+  if (endpoint.watched) static_cast<void>(loop_.watch_for(endpoint.fd, readable, writable));
 }
 
 void SerialRelay::close(Endpoint& endpoint) {

@@ -32,14 +32,16 @@ class SerialRelay {
   // A new socket pair for a new vcpu-host: returns its end.
   ipc::Result<ipc::UniqueFd> attach();
   // The vcpu-host of the last attach() has ended: passes on all that it had written, waiting for the
-  // operator's side for at most kFlushLimitMs without progress.
+  // operator's side for at most kFlushLimitMs without progress, and kLongestFlushMs in all.
   void detach();
   static constexpr int kFlushLimitMs = 2'000;
+  static constexpr int kLongestFlushMs = 10'000;
 
  private:
   // One of the operator's descriptors. It may be one that epoll refuses (a regular file): always ready.
   struct Endpoint {
     ipc::UniqueFd fd;
+    bool can_wake = false;  // epoll takes it
     bool watched = false;
     bool is_socket = false;
   };
@@ -48,13 +50,14 @@ class SerialRelay {
   ipc::Result<> open(const SerialConfiguration& configuration);
   ipc::Result<> open_stdio();
   ipc::Result<> open_pty();
-  ipc::Result<> watch(Endpoint& endpoint);
+  ipc::Result<> examine(Endpoint& endpoint);
   void make_raw();
   void pump();
   bool move_to_operator();
   bool move_to_guest();
   void take_input(std::string_view bytes);
   void update_watches();
+  void wake_for(Endpoint& endpoint, bool readable, bool writable);
   void close(Endpoint& endpoint);
 
   ipc::EventLoop& loop_;
@@ -62,7 +65,7 @@ class SerialRelay {
   Endpoint input_;
   Endpoint output_;
   ipc::UniqueFd pty_follower_;  // kept open: a pty whose other side has no opener hangs up
-  ipc::UniqueFd socket_;
+  Endpoint socket_;
   std::string to_operator_;  // both at most kBufferBytes
   std::string to_guest_;
   bool escaped_ = false;

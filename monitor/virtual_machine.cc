@@ -51,7 +51,8 @@ Ending::Kind to_ending(schema::Failure::Kind kind) {
 
 // What a child says of its failure, and `name`, as one line.
 Ending failed(const std::string& name, schema::Failure::Reader failure) {
-  const ipc::Error error{failure.getCode(), printable(failure.getContext().cStr())};
+  ipc::Error error{failure.getCode(), printable(failure.getContext().cStr())};
+  if (error.context.empty()) error.context = "it failed and gave no reason";
   const auto kind = to_ending(failure.getKind());
   if (kind == Ending::Kind::BadConfiguration) return {kind, ipc::describe(error)};
   return {kind, fmt::format("{}: {}", name, ipc::describe(error))};
@@ -90,6 +91,9 @@ Result<> VirtualMachine::arm_deadline(int seconds) {
   if (!deadline_ || ::timerfd_settime(deadline_.get(), 0, &when, nullptr) != 0)
     return ipc::system_failure("make a timer");
   return host_.loop.watch(deadline_, [this, seconds] {
+    // An older descriptor of the same number may have woken us.
+    std::uint64_t expirations = 0;
+    if (::read(deadline_.get(), &expirations, sizeof expirations) != sizeof expirations) return;
     end(suspicion_.value_or(
         Ending{Ending::Kind::InternalError, fmt::format("the machine was not ready within {} s", seconds)}));
   });
@@ -238,8 +242,11 @@ Result<> VirtualMachine::vcpu_host_said(ipc::Frame frame) {
     case schema::FromVcpuHost::DEVICE_FAILED: {
       const auto device = message.getDeviceFailed();
       if (stage_ != Stage::Running || device.getSlot() >= devices_.size()) return out_of_turn();
-      say(host_.configuration.name, fmt::format("{}: the guest goes on without it: {}", devices_[device.getSlot()].name,
-                                                printable(device.getReason().cStr())));
+      // Once for each device: what a guest can repeat at will must not fill the operator's log.
+      if (!std::exchange(devices_[device.getSlot()].failure_told, true))
+        say(host_.configuration.name,
+            fmt::format("{}: the guest goes on without it: {}", devices_[device.getSlot()].name,
+                        printable(device.getReason().cStr())));
       return {};
     }
   }

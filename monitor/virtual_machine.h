@@ -65,6 +65,7 @@ class VirtualMachine {
     std::vector<ipc::UniqueFd> kicks;
     std::vector<ipc::UniqueFd> calls;
     ipc::UniqueFd config_call;
+    bool failure_told = false;
   };
 
   explicit VirtualMachine(Host host) : host_(host) {}
