@@ -113,7 +113,7 @@ TEST_CASE("8 CPUs and more than 4 GiB of RAM", "[system]") {
   Machine machine({.cpus = 8, .memory = "5000M", .disk = disk});
   REQUIRE(machine.reach_shell());
   CHECK(machine.run("nproc") == "8\n");
-  const std::string memory = machine.run("awk '/MemTotal/ {print $2 > 4700 * 1024}' /proc/meminfo");
+  const std::string memory = machine.run("awk '/MemTotal/ {print ($2 > 4700 * 1024)}' /proc/meminfo");
   CHECK(memory == "1\n");
   CHECK(complaints(machine) == "");
   CHECK(machine.power_off() == kPoweredOff);

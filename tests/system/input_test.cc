@@ -35,13 +35,13 @@ std::vector<Wrong> wrong_inputs() {
   const std::string kernel = guest("cloud/vmlinuz");
   return {
       {"missing kernel", {"--kernel", work_file("absent")}, work_file("absent")},
-      {"empty kernel", {"--kernel", empty}, empty},
-      {"kernel of a wrong format", {"--kernel", text}, text},
-      {"truncated kernel", {"--kernel", cut}, cut},
+      {"empty kernel", {"--kernel", empty}, "kernel: the file is empty"},
+      {"kernel of a wrong format", {"--kernel", text}, "kernel: unknown format"},
+      {"truncated kernel", {"--kernel", cut}, "kernel: truncated"},
       {"directory as kernel", {"--kernel", "/run"}, "/run"},
       {"initial RAM disk larger than RAM",
-       {"--kernel", kernel, "--initrd", guest("cloud/vmlinux"), "--memory", "32M"},
-       guest("cloud/vmlinux")},
+       {"--kernel", kernel, "--initrd", guest("full/vmlinux"), "--memory", "56M"},
+       "initial RAM disk of"},
       {"image that is no multiple of 512", {"--kernel", kernel, "--disk", "path=" + odd}, odd},
       {"missing image", {"--kernel", kernel, "--disk", "path=" + work_file("absent")}, work_file("absent")},
       {"no RAM", {"--kernel", kernel, "--memory", "0"}, "memory"},

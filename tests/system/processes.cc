@@ -73,6 +73,7 @@ std::string kind_of(std::string target) {
   target = std::regex_replace(target, std::regex(R"( \(deleted\)$)"), "");
   target = std::regex_replace(target, std::regex(R"(^/memfd:)"), "memfd:");
   target = std::regex_replace(target, std::regex(R"(kvm-vcpu:\d+)"), "kvm-vcpu");
+  target = std::regex_replace(target, std::regex(R"(^\[vvar.*\]$)"), "[vvar]");
   return target.starts_with('/') && !target.starts_with("/dev/") ? "file " + fs::path(target).filename().string()
                                                                  : target;
 }
@@ -141,8 +142,12 @@ Footprint footprint() {
   for (const pid_t pid : all_processes()) {
     if (name_of(pid).starts_with("bulkhead")) now.processes.push_back(name_of(pid));
   }
-  for (const char* directory : {"/run", "/tmp", "/dev/shm"}) {
+  for (const char* directory : {"/run", "/dev/shm"}) {
     for (std::string& name : entries(directory)) now.files.push_back(std::move(name));
+  }
+  // Others use /tmp too.
+  for (std::string& name : entries("/tmp")) {
+    if (name.starts_with("/tmp/bulkhead")) now.files.push_back(std::move(name));
   }
   now.mounts = lines_of("/proc/self/mounts");
   now.cgroups = entries("/sys/fs/cgroup");
@@ -159,21 +164,23 @@ std::ostream& operator<<(std::ostream& out, const Footprint& footprint) {
 
 std::string describe(pid_t process, pid_t monitor) {
   std::ostringstream out;
-  const std::string uid = status_field(process, "Uid");
-  out << "uid: " << (process != monitor && uid == status_field(monitor, "Uid") ? "the monitor's" : "its own") << "\n";
-  out << "supplementary groups: " << status_field(process, "Groups") << "\n";
+  if (process != monitor) {
+    const bool same = status_field(process, "Uid") == status_field(monitor, "Uid");
+    out << "uid: " << (same ? "the monitor's" : "its own") << "\n";
+  }
+  const std::string groups = status_field(process, "Groups");
+  out << "supplementary groups: " << (groups.empty() ? "none" : groups) << "\n";
   for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"}) {
     const std::string value = status_field(process, set);
     out << set << ": " << (value.find_first_not_of('0') == std::string::npos ? "none" : "some") << "\n";
   }
   for (const char* field : {"NoNewPrivs", "Seccomp"}) out << field << ": " << status_field(process, field) << "\n";
-  out << "core dump limit, open files limit: ";
   std::smatch limit;
   const std::string limits = read_file(proc(process, "limits"));
   for (const char* name : {"Max core file size", "Max open files"}) {
-    if (std::regex_search(limits, limit, std::regex(std::string(name) + R"(\s+(\S+))"))) out << limit[1] << " ";
+    if (std::regex_search(limits, limit, std::regex(std::string(name) + R"(\s+(\S+))")))
+      out << name << ": " << limit[1] << "\n";
   }
-  out << "\n";
   if (process != monitor) {
     for (const char* name : {"cgroup", "ipc", "mnt", "net", "pid", "user", "uts"}) {
       const std::string file = std::string("ns/") + name;

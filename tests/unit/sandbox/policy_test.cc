@@ -73,8 +73,8 @@ SCENARIO("policy: nobody may make files, memory to execute, processes or namespa
     }
 }
 
-SCENARIO("policy: a vCPU thread needs five calls", "[policy]") {
-  CHECK(sandbox::kVcpuPolicy.size() == 5);
+SCENARIO("policy: a vCPU thread needs three calls", "[policy]") {
+  CHECK(sandbox::kVcpuPolicy.size() == 3);
 }
 
 SCENARIO("policy: every table compiles", "[policy]") {
