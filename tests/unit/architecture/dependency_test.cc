@@ -64,7 +64,7 @@ std::set<std::string> namespaces_of(const fs::path& program) {
 }  // namespace
 
 SCENARIO("A layer includes only the layers that it may use", "[architecture]") {
-  const fs::path source = environment("BULKHEAD_SOURCE");
+  const fs::path source = BULKHEAD_SOURCE;
   REQUIRE(fs::exists(source / "ipc"));
   for (const std::string& layer : kLayers) {
     const auto files = includes_of(source / layer);
@@ -82,7 +82,7 @@ SCENARIO("A layer includes only the layers that it may use", "[architecture]") {
 }
 
 SCENARIO("KVM's header is included in one place, and never by a back end", "[architecture]") {
-  const fs::path source = environment("BULKHEAD_SOURCE");
+  const fs::path source = BULKHEAD_SOURCE;
   std::vector<std::string> includers;
   for (const std::string& layer : kLayers) {
     for (const auto& [file, includes] : includes_of(source / layer)) {
