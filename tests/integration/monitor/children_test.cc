@@ -1,0 +1,254 @@
+// Children that end, lie, flood or fall silent: how the monitor ends then, what it says, what it leaves.
+#include <fcntl.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "tests/integration/monitor/supervised.h"
+#include "tests/support/catch.h"
+#include "tests/system/exit_status.h"
+
+using namespace supervised;
+using namespace system_test;
+
+namespace {
+
+constexpr int kInternalError = 6;
+
+#define NEEDS_CHILDREN()                                                                      \
+  do {                                                                                        \
+    if (const std::string reason = no_children(); !reason.empty()) SKIP_TEST(reason.c_str()); \
+  } while (false)
+
+// A machine with one disk that does what is asked for.
+struct Fixture {
+  Folder folder;
+  std::string disk = folder.file("disk", 512);
+  std::vector<Process> children;
+
+  Wish wish(const std::string& vcpu_host, const std::string& blk) const {
+    return {.kernel = folder.file("kernel", 1), .cmdline = vcpu_host, .disks = {{disk, blk}}};
+  }
+  // Waits until the guest runs, and remembers its children.
+  bool running(Monitor& monitor, int boot = 1) {
+    const bool runs = monitor.expect("boot " + std::to_string(boot) + "\n", kPatience);
+    children = children_of(monitor.pid());
+    return runs;
+  }
+  bool nothing_left() const {
+    return std::ranges::none_of(children, [](const Process& child) { return exists(child); });
+  }
+};
+
+std::ptrdiff_t lines_in(const std::string& text) {
+  return std::ranges::count(text, '\n');
+}
+
+bool is_printable(const std::string& text) {
+  return std::ranges::all_of(text, [](char c) { return c == '\n' || (c >= ' ' && c <= '~'); });
+}
+
+struct Case {
+  std::string vcpu_host, blk;
+  int status;
+  std::string line;  // what it begins with
+};
+
+}  // namespace
+
+TEST_CASE("children that do as they should: the guest runs, and powers off", "[children]") {
+  NEEDS_CHILDREN();
+  Fixture host;
+  Monitor monitor(host.folder, host.wish("", ""));
+  REQUIRE(host.running(monitor));
+  CHECK(host.children.size() == 2);
+  monitor.send("off\n");
+  CHECK(monitor.wait(kPatience) == kPoweredOff);
+  CHECK(monitor.errors() == "");
+  CHECK(host.nothing_left());
+}
+
+TEST_CASE("a child that fails ends the machine, with one line that names it and the cause", "[children]") {
+  NEEDS_CHILDREN();
+  const std::string out_of_turn = "it said something out of turn: Protocol error\n";
+  const auto [vcpu_host, blk, status, line] = GENERATE_COPY(values<Case>({
+      // before it is sealed
+      {"", "exit7", kChildLost, "blk0 was lost: exit status 7\n"},
+      {"", "exit0", kChildLost, "blk0 was lost: exit status 0\n"},
+      {"", "trap", kChildLost, "blk0 was lost: killed by signal 4 (Illegal instruction)\n"},
+      {"load:exit7", "", kChildLost, "vcpu-host was lost: exit status 7\n"},
+      {"load:exit0", "", kChildLost, "vcpu-host was lost: exit status 0\n"},
+      {"kvm:trap", "", kChildLost, "vcpu-host was lost: killed by signal 4 (Illegal instruction)\n"},
+      // while the guest runs
+      {"start:exit7", "", kChildLost, "vcpu-host was lost: exit status 7\n"},
+      {"start:trap", "", kChildLost, "vcpu-host was lost: killed by signal 4 (Illegal instruction)\n"},
+      // what is no message
+      {"", "garbage", kInternalError, "blk0: "},
+      {"", "odd", kInternalError, "blk0: control message of an odd size: Bad message\n"},
+      {"", "large", kInternalError, "blk0: receive: message larger than allowed: Message too long\n"},
+      {"load:garbage", "", kInternalError, "vcpu-host: "},
+      {"start:odd", "", kInternalError, "vcpu-host: control message of an odd size: Bad message\n"},
+      // what is not its turn
+      {"", "sealed", kInternalError, "blk0: " + out_of_turn},
+      {"", "frames", kInternalError, "blk0: " + out_of_turn},
+      {"load:sealed", "", kInternalError, "vcpu-host: " + out_of_turn},
+      {"load:off", "", kInternalError, "vcpu-host: " + out_of_turn},
+      {"kvm:off", "", kInternalError, "vcpu-host: " + out_of_turn},
+      {"kvm:descriptors", "", kInternalError, "vcpu-host: " + out_of_turn},
+      {"start:frames", "", kInternalError, "vcpu-host: " + out_of_turn},
+      // what it says itself of its failure
+      {"load:bad-config", "", kBadConfiguration, "kernel: not to be used: Invalid argument\n"},
+      {"load:no-reason", "", kBadConfiguration, "it failed and gave no reason\n"},
+      {"kvm:bad-host", "", kHostNotAble, "vcpu-host: something is lacking\n"},
+      {"kvm:bad-self", "", kInternalError, "vcpu-host: a defect: Input/output error\n"},
+      {"", "bad-host", kHostNotAble, "blk0: something is lacking\n"},
+      {"load:hostile", "", kInternalError, "vcpu-host: ?[2J?bulkhead: vm: a lie?"},
+  }));
+  INFO("vcpu-host: " << vcpu_host << ", blk: " << blk);
+  Fixture host;
+  Monitor monitor(host.folder, host.wish(vcpu_host, blk));
+  CHECK(monitor.wait(kPatience) == status);
+  CHECK_THAT(monitor.errors(), Catch::StartsWith("bulkhead: vm: " + line));
+  CHECK(lines_in(monitor.errors()) == 1);
+  CHECK(monitor.errors().size() < 1200);
+  CHECK(is_printable(monitor.errors()));
+  CHECK(children_of(monitor.pid()).empty());
+}
+
+TEST_CASE("a guest that crashes, and what a child says of devices, reaches the operator as plain text", "[children]") {
+  NEEDS_CHILDREN();
+  Fixture host;
+  Monitor monitor(host.folder, host.wish("", ""));
+  REQUIRE(host.running(monitor));
+  SECTION("a crash") {
+    monitor.send("crash\n");
+    CHECK(monitor.wait(kPatience) == kGuestCrashed);
+    CHECK(monitor.errors() == "bulkhead: vm: the guest crashed: triple fault?[2J\n");
+  }
+  SECTION("a device that fails 20000 times is told of once") {
+    monitor.send("device\noff\n");
+    CHECK(monitor.wait(kPatience) == kPoweredOff);
+    CHECK(monitor.errors() ==
+          "bulkhead: vm: blk0 (" + host.disk + "): the guest goes on without it: it does not answer?\n");
+  }
+  SECTION("a device that there is not") {
+    monitor.send("no-device\n");
+    CHECK(monitor.wait(kPatience) == kInternalError);
+    CHECK(monitor.errors() == "bulkhead: vm: vcpu-host: it said something out of turn: Protocol error\n");
+  }
+  CHECK(host.nothing_left());
+}
+
+TEST_CASE("a child that floods its log holds nobody up and fills no terminal", "[children]") {
+  NEEDS_CHILDREN();
+  Fixture host;
+  Monitor monitor(host.folder, host.wish("start:log", "log"));
+  REQUIRE(host.running(monitor));
+  monitor.send("off\n");
+  CHECK(monitor.wait(kPatience) == kPoweredOff);
+  CHECK_THAT(monitor.errors(), Catch::Contains("bulkhead: vm: blk0: a line?[2J of ? many\n") &&
+                                   Catch::Contains("more lines)") && Catch::Contains("vcpu-host: a line"));
+  CHECK(lines_in(monitor.errors()) < 2 * (50 + 2 * 5 * 60));
+  CHECK(is_printable(monitor.errors()));
+}
+
+TEST_CASE("descriptors that a child sends unasked do not stay with the monitor", "[children]") {
+  NEEDS_CHILDREN();
+  Fixture honest;
+  Monitor plain(honest.folder, honest.wish("", ""));
+  REQUIRE(honest.running(plain));
+  Fixture host;
+  Monitor monitor(host.folder, host.wish("", "descriptors"));
+  REQUIRE(host.running(monitor));
+  CHECK(open_descriptors(monitor.pid()) == open_descriptors(plain.pid()));
+}
+
+TEST_CASE("a guest that reboots gets new processes; the disk stays locked, nothing piles up", "[children]") {
+  NEEDS_CHILDREN();
+  Fixture host;
+  Monitor monitor(host.folder, host.wish("", ""));
+  REQUIRE(host.running(monitor));
+  const std::size_t descriptors = open_descriptors(monitor.pid());
+  const ipc::UniqueFd other(::open(host.disk.c_str(), O_RDWR | O_CLOEXEC));
+  for (int boot = 2; boot <= 5; ++boot) {
+    const std::vector<Process> before = host.children;
+    monitor.send("reset\n");
+    REQUIRE(host.running(monitor, boot));
+    for (const Process& old : before) CHECK_FALSE(exists(old));
+    CHECK(host.children.size() == 2);
+    CHECK(open_descriptors(monitor.pid()) == descriptors);
+    struct flock whole{};
+    whole.l_type = F_WRLCK;
+    CHECK(::fcntl(other.get(), F_OFD_SETLK, &whole) == -1);
+  }
+  monitor.send("off\n");
+  CHECK(monitor.wait(kPatience) == kPoweredOff);
+  const std::string again = "bulkhead: vm: the guest reboots\n";
+  CHECK(monitor.errors() == again + again + again + again);
+  struct flock whole{};
+  whole.l_type = F_WRLCK;
+  CHECK(::fcntl(other.get(), F_OFD_SETLK, &whole) == 0);
+}
+
+TEST_CASE("SIGTERM presses the power button; the second one ends the machine", "[children]") {
+  NEEDS_CHILDREN();
+  Fixture host;
+  Monitor monitor(host.folder, host.wish("", ""));
+  REQUIRE(host.running(monitor));
+  REQUIRE(::kill(monitor.pid(), SIGTERM) == 0);
+  CHECK(monitor.expect("power button\n", kPatience));
+  CHECK_FALSE(monitor.wait(Seconds(0.5)));
+  REQUIRE(::kill(monitor.pid(), SIGTERM) == 0);
+  CHECK(monitor.wait(kPatience) == 128 + SIGTERM);
+  CHECK(monitor.errors() ==
+        "bulkhead: vm: SIGTERM: pressed the power button; once more stops the machine at once\n"
+        "bulkhead: vm: stopped by signal 15 (Terminated)\n");
+  CHECK(host.nothing_left());
+}
+
+TEST_CASE("SIGINT, SIGHUP and SIGQUIT end the machine at once", "[children]") {
+  NEEDS_CHILDREN();
+  const int signal = GENERATE(SIGINT, SIGHUP, SIGQUIT);
+  Fixture host;
+  Monitor monitor(host.folder, host.wish("", ""));
+  REQUIRE(host.running(monitor));
+  REQUIRE(::kill(monitor.pid(), signal) == 0);
+  CHECK(monitor.wait(kPatience) == 128 + signal);
+  CHECK(lines_in(monitor.errors()) == 1);
+  CHECK(host.nothing_left());
+}
+
+TEST_CASE("a child that is killed while the guest runs ends the machine", "[children]") {
+  NEEDS_CHILDREN();
+  const auto [program, name] =
+      GENERATE(table<std::string, std::string>({{"bulkhead-vcpu-host", "vcpu-host"}, {"bulkhead-blk", "blk0"}}));
+  Fixture host;
+  Monitor monitor(host.folder, host.wish("", ""));
+  REQUIRE(host.running(monitor));
+  const Process* victim = find_by_name(host.children, program);
+  REQUIRE(victim != nullptr);
+  REQUIRE(::kill(victim->pid, SIGKILL) == 0);
+  CHECK(monitor.wait(kPatience) == kChildLost);
+  CHECK(monitor.errors() == "bulkhead: vm: " + name + " was lost: killed by signal 9 (Killed)\n");
+  CHECK(host.nothing_left());
+}
+
+TEST_CASE("a caller that ignores SIGCHLD does not hide from the monitor how its children ended", "[children]") {
+  NEEDS_CHILDREN();
+  Fixture host;
+  Monitor monitor(host.folder, host.wish("start:exit7", ""), "trap '' CHLD");
+  CHECK(monitor.wait(kPatience) == kChildLost);
+  CHECK(monitor.errors() == "bulkhead: vm: vcpu-host was lost: exit status 7\n");
+}
+
+TEST_CASE("a monitor that is killed takes its children with it within a second", "[children]") {
+  NEEDS_CHILDREN();
+  Fixture host;
+  Monitor monitor(host.folder, host.wish("", ""));
+  REQUIRE(host.running(monitor));
+  REQUIRE(host.children.size() == 2);
+  REQUIRE(::kill(monitor.pid(), SIGKILL) == 0);
+  std::this_thread::sleep_for(Seconds(1));
+  CHECK(host.nothing_left());
+}
