@@ -20,6 +20,8 @@ struct Harmless {
 constexpr Harmless kHarmless[] = {
     {"RETBleed|Spectre|Speculative|MDS|TAA|MMIO Stale|SRSO|Inception|Zenbleed|ITS:|TSA:|VMSCAPE|Transient",
      "the processor's own vulnerabilities, which the host shows to the guest"},
+    {"hrtimer: interrupt took|clocksource: Long readout interval|perf: interrupt took too long",
+     "how long an interrupt takes on an emulated processor, or a loaded one"},
 };
 
 std::string complaints(Machine& machine) {
