@@ -164,7 +164,7 @@ TEST_CASE("descriptors that a child sends unasked do not stay with the monitor",
   CHECK(open_descriptors(monitor.pid()) == open_descriptors(plain.pid()));
 }
 
-TEST_CASE("a guest that reboots gets new processes; the disk stays locked, nothing piles up", "[children]") {
+TEST_CASE("a guest that reboots gets new processes, the disk stays locked, nothing piles up", "[children]") {
   NEEDS_CHILDREN();
   Fixture host;
   Monitor monitor(host.folder, host.wish("", ""));
@@ -191,7 +191,7 @@ TEST_CASE("a guest that reboots gets new processes; the disk stays locked, nothi
   CHECK(::fcntl(other.get(), F_OFD_SETLK, &whole) == 0);
 }
 
-TEST_CASE("SIGTERM presses the power button; the second one ends the machine", "[children]") {
+TEST_CASE("SIGTERM presses the power button, the second one ends the machine", "[children]") {
   NEEDS_CHILDREN();
   Fixture host;
   Monitor monitor(host.folder, host.wish("", ""));

@@ -80,12 +80,19 @@ TEST_CASE("a description that is none ends the monitor with status 2 and one lin
   const Wish wish{.kernel = folder.file("kernel", 1)};
   const std::string random = folder.at("random");
   std::ofstream(random) << std::string(800, '\xa5');
-  const auto [prelude, line] =
-      GENERATE_COPY(std::pair<std::string, std::string>(
-                        "exec 3<&-", "the machine's description on descriptor 3: Bad file descriptor"),
-                    std::pair<std::string, std::string>("exec 3</dev/null",
-                                                        "the machine's description on descriptor 3: Invalid argument"),
-                    std::pair<std::string, std::string>("exec 3<" + random, "malformed control message: "));
+  std::string prelude, line;
+  SECTION("descriptor 3 is closed") {
+    prelude = "exec 3<&-";
+    line = "the machine's description on descriptor 3: Bad file descriptor";
+  }
+  SECTION("it is empty") {
+    prelude = "exec 3</dev/null";
+    line = "the machine's description on descriptor 3: Invalid argument";
+  }
+  SECTION("it is no message") {
+    prelude = "exec 3<" + random;
+    line = "malformed control message: ";
+  }
   const Refusal refusal = refusal_of(folder, wish, prelude);
   CHECK(refusal.status == kBadConfiguration);
   CHECK_THAT(refusal.line, Catch::StartsWith("bulkhead: run: " + line));

@@ -54,7 +54,7 @@ TEST_CASE("control characters do not reach the terminal") {
   CHECK(child.lines == Lines{"?]0;title??"});
 }
 
-TEST_CASE("50 lines at once and 5 each second come out; the others are counted") {
+TEST_CASE("50 lines at once and 5 each second come out, the others are counted") {
   Fixture child;
   for (int i = 0; i < 80; ++i) child.take("x\n");
   CHECK(child.lines.size() == 50);

@@ -193,7 +193,7 @@ TEST_CASE("a megabyte of guest output passes whole through a pty, and its input 
   CHECK(heard == "\x01xls\r");
 }
 
-TEST_CASE("a guest whose output nobody reads is held back, not buffered without end; nothing is lost") {
+TEST_CASE("a guest whose output nobody reads is held back, not buffered without end, nothing is lost") {
   auto [nothing, input] = make_pipe();
   auto [reader, output] = make_pipe();
   Line line(nothing, output);
@@ -259,7 +259,7 @@ TEST_CASE("a guest that reads no input, whose writer has hung up, costs no time"
   CHECK(idle_turns(line) < kIdle);
 }
 
-TEST_CASE("a reader that hangs up is told of once, when there is output to lose; waiting for it costs no time") {
+TEST_CASE("a reader that hangs up is told of once, when there is output to lose, waiting for it costs no time") {
   auto [input, writer] = make_pipe();
   auto [reader, output] = make_pipe();
   Line line(input, output);
