@@ -129,7 +129,7 @@ void Device::serve() {
 
 void Device::serve(Queue& queue) {
   queue.look = false;
-  virtio::SplitQueue& ring = queue.ring->queue();
+  virtio::Queue& ring = queue.ring->queue();
   ring.suppress_kicks();
   // A bound, so that one busy ring leaves time for the others and for messages.
   for (std::uint16_t taken = 0; !queue.ring->failed(); ++taken) {

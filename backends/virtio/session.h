@@ -100,7 +100,7 @@ class Session {
     return (protocol_features_ & ipc::vhost_user::bit(feature)) != 0;
   }
   ipc::Result<Vring*> ring_at(std::uint32_t index);
-  ipc::Result<SplitQueue> make_queue(const Vring& ring, const MemoryTable& memory) const;
+  ipc::Result<Queue> make_queue(const Vring& ring, const MemoryTable& memory) const;
   // The queue takes up what a predecessor left in the in-flight region, if there is one.
   ipc::Result<> resume_from_region(const Vring& ring, SplitQueue& queue) const;
   ipc::Result<> start_if_ready(Vring& ring);

@@ -52,7 +52,7 @@ Result<> Session::rem_mem_reg(Message& message) {
 }
 
 Result<> Session::move_to(MemoryTable memory) {
-  std::array<std::optional<SplitQueue>, kMaxQueues> moved;
+  std::array<std::optional<Queue>, kMaxQueues> moved;
   for (const Vring& ring : rings_)
     if (ring.running()) moved[index_of(ring)] = TRY(make_queue(ring, memory));
   memory_ = std::move(memory);
@@ -67,7 +67,7 @@ Result<Vring*> Session::ring_at(std::uint32_t index) {
   return &rings_[index];
 }
 
-Result<SplitQueue> Session::make_queue(const Vring& ring, const MemoryTable& memory) const {
+Result<Queue> Session::make_queue(const Vring& ring, const MemoryTable& memory) const {
   const auto descriptors = memory.to_guest(ring.addresses_->descriptor);
   const auto available = memory.to_guest(ring.addresses_->available);
   const auto used = memory.to_guest(ring.addresses_->used);
@@ -76,11 +76,11 @@ Result<SplitQueue> Session::make_queue(const Vring& ring, const MemoryTable& mem
       .indirect = (features_ & kIndirectDesc) != 0,
       .event_idx = (features_ & kEventIdx) != 0,
   };
-  const std::uint16_t next = ring.running() ? ring.queue_->next_available() : ring.base_;
+  const auto next = static_cast<std::uint16_t>(ring.running() ? ring.queue_->position() : ring.base_);
   SplitQueue queue =
       TRY(SplitQueue::create(memory.memory(), ring.size_, {*descriptors, *available, *used}, features, next));
   TRY(resume_from_region(ring, queue));
-  return queue;
+  return Queue(std::move(queue));
 }
 
 Result<> Session::start_if_ready(Vring& ring) {
@@ -97,7 +97,7 @@ Result<> Session::start_if_ready(Vring& ring) {
 void Session::stop_ring(Vring& ring) {
   if (!ring.running()) return;
   device_.stop(index_of(ring));
-  ring.base_ = ring.queue_->next_available();
+  ring.base_ = ring.queue_->position();
   ring.queue_.reset();
 }
 
@@ -138,7 +138,7 @@ Result<> Session::set_vring_base(Message& message) {
   Vring* ring = TRY(ring_at(state.index));
   if (ring->running()) return failure(EBUSY, "vhost-user: SET_VRING_BASE of a ring that runs");
   if (state.num > 0xffff) return failure(EINVAL, fmt::format("vhost-user: ring index {:#x}", state.num));
-  ring->base_ = static_cast<std::uint16_t>(state.num);
+  ring->base_ = state.num;
   return {};
 }
 

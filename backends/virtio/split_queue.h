@@ -1,8 +1,5 @@
 // The device's side of a split virtqueue (virtio 1.2, 2.7). Everything in it is written by a driver
 // that may be hostile, at any time, by another processor.
-//
-// A packed ring (2.8) joins as a second class with these members: next(), complete(), publish(),
-// suppress_kicks(), request_kicks(), in_flight(), position().
 #pragma once
 
 #include <bitset>
@@ -10,28 +7,11 @@
 #include <optional>
 #include <span>
 
-#include "backends/virtio/chain.h"
 #include "backends/virtio/inflight_log.h"
+#include "backends/virtio/ring.h"
 #include "ipc/error.h"
 
 namespace virtio {
-
-struct RingAddresses {  // guest-physical
-  ipc::GuestAddress descriptors;
-  ipc::GuestAddress available;
-  ipc::GuestAddress used;
-};
-
-struct RingFeatures {
-  bool indirect = false;   // VIRTIO_F_INDIRECT_DESC
-  bool event_idx = false;  // VIRTIO_F_EVENT_IDX
-};
-
-// What next() found.
-struct Head {
-  std::uint16_t index;                    // give it back by complete(), exactly once
-  std::expected<void, ChainError> chain;  // the chain is in the caller's Chain, or was refused
-};
 
 class SplitQueue {
  public:
@@ -50,8 +30,8 @@ class SplitQueue {
 
   std::uint16_t size() const { return size_; }
   std::uint16_t in_flight() const { return in_flight_; }
-  // Index of the next chain to take: SET_VRING_BASE's number.
-  std::uint16_t next_available() const { return next_available_; }
+  // Where the ring stands, as SET_VRING_BASE tells it: the index of the next chain to take.
+  std::uint32_t position() const { return next_available_; }
 
   // Takes the next chain that the driver made available and puts its buffers into `chain`; nothing if
   // there is none. After a RingError the queue is of no more use.

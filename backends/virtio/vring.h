@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "backends/virtio/split_queue.h"
+#include "backends/virtio/queue.h"
 #include "ipc/unique_fd.h"
 #include "ipc/vhost_user.h"
 
@@ -16,7 +16,7 @@ class Vring {
   const ipc::UniqueFd& kick() const { return kick_; }  // its eventfd, while the ring runs
 
   // Only while running(). The queue is of the device that was told by Device::start().
-  SplitQueue& queue() { return *queue_; }
+  Queue& queue() { return *queue_; }
 
   // Shows the driver what was completed, with at most one interrupt.
   void publish();
@@ -29,13 +29,13 @@ class Vring {
   friend class Session;
   std::uint16_t size_ = 0;  // 0: not told yet
   std::optional<ipc::vhost_user::VringAddr> addresses_;
-  std::uint16_t base_ = 0;
+  std::uint32_t base_ = 0;  // SET_VRING_BASE's number
   bool enabled_ = false;
   bool failed_ = false;
   ipc::UniqueFd kick_;
   ipc::UniqueFd call_;
   ipc::UniqueFd error_;
-  std::optional<SplitQueue> queue_;
+  std::optional<Queue> queue_;
 };
 
 }  // namespace virtio
