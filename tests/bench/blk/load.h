@@ -23,6 +23,7 @@ struct Outcome {
   std::uint64_t kicks = 0;
   std::uint64_t interrupts = 0;
   double back_end_seconds = 0;  // of CPU time
+  double kernel_seconds = 0;    // of all kernel threads' CPU time
   Histogram latency;            // nanoseconds
 };
 
@@ -143,13 +144,17 @@ class Load {
     count_from_ = time;
     outcome_ = Outcome{};
     take_interrupts();
-    if (options_.back_end != 0) outcome_.back_end_seconds = -process_seconds(options_.back_end);
+    if (options_.back_end == 0) return;
+    back_end_before_ = process_time(fmt::format("{}", options_.back_end)).seconds;
+    kernel_before_ = kernel_threads();
   }
   void stop_counting(std::uint64_t time) {
     counting_ = false;
     outcome_.seconds = static_cast<double>(time - count_from_) / 1e9;
     outcome_.interrupts = take_interrupts();
-    if (options_.back_end != 0) outcome_.back_end_seconds += process_seconds(options_.back_end);
+    if (options_.back_end == 0) return;
+    outcome_.back_end_seconds = process_time(fmt::format("{}", options_.back_end)).seconds - back_end_before_;
+    outcome_.kernel_seconds = kernel_seconds_since(kernel_before_);
   }
   std::uint64_t take_interrupts() const {
     std::uint64_t count = 0;
@@ -193,6 +198,8 @@ class Load {
   bool counting_ = false;
   std::uint64_t count_from_ = 0;
   std::uint64_t last_progress_ = 0;
+  double back_end_before_ = 0;  // CPU time, in seconds
+  std::map<std::string, double> kernel_before_;
 };
 
 }  // namespace bench

@@ -87,15 +87,17 @@ void print(const Options& options, const Outcome& outcome) {
   const double kicks = static_cast<double>(outcome.kicks) / requests;
   const double interrupts = static_cast<double>(outcome.interrupts) / requests;
   const double cpu = outcome.back_end_seconds * 1e6 / requests;
+  const double kernel = outcome.kernel_seconds * 1e6 / requests;
   const std::string_view ring = options.ring == RingFormat::Packed ? "packed" : "split";
   if (options.json)
-    fmt::print(R"({{"requests": {}, "failed": {}, "seconds": {:.6f}, "iops": {:.1f}, "mib_per_s": {:.2f}, )"
-               R"("mean_us": {:.3f}, "p50_us": {:.3f}, "p99_us": {:.3f}, "p99_9_us": {:.3f}, "kicks_per_io": {:.5f}, )"
-               R"("interrupts_per_io": {:.5f}, "back_end_us_per_io": {:.4f}, "ring": "{}", "event_idx": {}, )"
-               R"("indirect": {}}})"
-               "\n",
-               outcome.latency.total(), outcome.failed, outcome.seconds, iops, mib, outcome.latency.mean() / 1e3,
-               us(0.5), us(0.99), us(0.999), kicks, interrupts, cpu, ring, options.event_idx, options.indirect);
+    fmt::print(
+        R"({{"requests": {}, "failed": {}, "seconds": {:.6f}, "iops": {:.1f}, "mib_per_s": {:.2f}, )"
+        R"("mean_us": {:.3f}, "p50_us": {:.3f}, "p99_us": {:.3f}, "p99_9_us": {:.3f}, "kicks_per_io": {:.5f}, )"
+        R"("interrupts_per_io": {:.5f}, "back_end_us_per_io": {:.4f}, "kernel_us_per_io": {:.4f}, "ring": "{}", "event_idx": {}, )"
+        R"("indirect": {}}})"
+        "\n",
+        outcome.latency.total(), outcome.failed, outcome.seconds, iops, mib, outcome.latency.mean() / 1e3, us(0.5),
+        us(0.99), us(0.999), kicks, interrupts, cpu, kernel, ring, options.event_idx, options.indirect);
   else
     fmt::print(
         "{:.0f} IOPS, {:.1f} MiB/s; p50 {:.1f}, p99 {:.1f}, p99.9 {:.1f} us; {:.4f} kicks, {:.4f} interrupts, "

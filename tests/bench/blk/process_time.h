@@ -1,27 +1,58 @@
-// CPU time of another process.
+// CPU time of other processes, as proc(5) tells it: fields 14 and 15 of stat, in steps of 1/100 s.
 #pragma once
 
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cctype>
+#include <filesystem>
 #include <fstream>
-#include <sstream>
+#include <map>
 #include <string>
 
 namespace bench {
 
-// User and system time of all threads that process `pid` has or had, its io_uring workers among them, in seconds.
-// 0 if there is none. Steps of 1/100 s (proc(5), fields 14 and 15 of stat).
-inline double process_seconds(int pid) {
+struct ProcessTime {
+  int parent = 0;
+  double seconds = 0;  // user and system, of all threads that it has or had, its io_uring workers among them
+};
+
+// Zeroes if there is no such process.
+inline ProcessTime process_time(const std::string& pid) {
   std::ifstream file(fmt::format("/proc/{}/stat", pid));
-  std::string before_name;
-  std::getline(file, before_name, ')');
   std::string skipped;
-  for (int field = 3; field < 14; ++field) file >> skipped;
+  std::getline(file, skipped, ')');  // PID (NAME), where the name may hold blanks
+  ProcessTime time;
+  file >> skipped >> time.parent;
+  for (int field = 5; field < 14; ++field) file >> skipped;
   double user = 0;
   double system = 0;
   file >> user >> system;
-  return (user + system) / static_cast<double>(::sysconf(_SC_CLK_TCK));
+  time.seconds = (user + system) / static_cast<double>(::sysconf(_SC_CLK_TCK));
+  return time;
+}
+
+// Of the kernel's own threads, whoever they work for, by their numbers.
+inline std::map<std::string, double> kernel_threads() {
+  constexpr int kThreadd = 2;  // their parent
+  std::map<std::string, double> threads;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    const std::string name = entry.path().filename();
+    if (std::isdigit(static_cast<unsigned char>(name[0])) == 0) continue;
+    const ProcessTime time = process_time(name);
+    if (time.parent == kThreadd) threads[name] = time.seconds;
+  }
+  return threads;
+}
+
+// What they have run since `before` was taken, in seconds. Those that have ended meanwhile are not seen.
+inline double kernel_seconds_since(const std::map<std::string, double>& before) {
+  double seconds = 0;
+  for (const auto& [thread, now] : kernel_threads()) {
+    const auto known = before.find(thread);
+    seconds += now - (known == before.end() ? 0 : known->second);
+  }
+  return seconds;
 }
 
 }  // namespace bench
