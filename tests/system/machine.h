@@ -4,13 +4,10 @@
 #include <string>
 #include <vector>
 
-#include "tests/system/command.h"
+#include "tests/system/guest_shell.h"
 
 namespace system_test {
 
-std::string bin(const std::string& program);                       // a program under test
-std::string guest(const std::string& file);                        // what make-guest has made, e.g. cloud/vmlinux
-std::string work_file(const std::string& name);                    // in the test's own directory
 std::string new_root_disk(const std::string& name = "root.ext4");  // a fresh copy of the guest's root, its path
 
 struct Options {
@@ -25,20 +22,9 @@ struct Options {
   std::vector<std::string> more{};  // further arguments
 };
 
-class Machine : public Command {
+class Machine : public GuestShell {
  public:
   explicit Machine(const Options& options);
-
-  // Waits for the shell that is the guest's init; then run() works. False: it did not come.
-  bool reach_shell();
-  // What a command prints in the guest, without carriage returns; "(no answer)" if it does not end.
-  std::string run(const std::string& command);
-  // Tells the guest's shell to write everything out and to switch off; bulkhead's exit status, -1: it did not end.
-  int power_off();
 };
-
-// A guest in the lab, on a loaded machine: far above what it takes.
-constexpr Seconds kBoot(240);
-constexpr Seconds kAnswer(120);
 
 }  // namespace system_test

@@ -1,0 +1,44 @@
+#include "tests/interop/qemu.h"
+
+#include "tests/interop/disk.h"
+
+namespace interop {
+namespace {
+
+using system_test::guest;
+
+std::vector<std::string> arguments_of(const QemuOptions& options) {
+  std::vector<std::string> arguments{"qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"};
+  const auto add = [&](const std::string& option, const std::string& value) {
+    arguments.push_back(option);
+    arguments.push_back(value);
+  };
+  add("-M", "q35,memory-backend=ram");
+  add("-accel", "tcg,thread=multi");
+  add("-cpu", "max");
+  add("-smp", std::to_string(kQueues));
+  add("-m", "384M");
+  add("-object", "memory-backend-memfd,id=ram,size=384M,share=on");
+  add("-chardev", "stdio,id=console,signal=off");
+  add("-serial", "chardev:console");
+  add("-kernel", guest("cloud/vmlinux"));
+  add("-initrd", guest("cloud/initramfs"));
+  add("-append", "console=ttyS0 root=/dev/vda ro panic=-1 init=/bin/sh quiet mitigations=off");
+  add("-drive", "file=" + guest("tools.ext4") + ",format=raw,readonly=on,if=none,id=root");
+  add("-device", "virtio-blk-pci,drive=root");
+  add("-chardev", "socket,id=disk,path=" + options.disk + ",reconnect=1");
+  add("-device", "vhost-user-blk-pci,chardev=disk,num-queues=" + std::to_string(kQueues));
+  add("-qmp", "unix:" + monitor_socket(options.name) + ",server=on,wait=off");
+  if (options.incoming) add("-incoming", "defer");
+  return arguments;
+}
+
+}  // namespace
+
+Qemu::Qemu(const QemuOptions& options) : GuestShell(arguments_of(options)) {}
+
+std::string monitor_socket(const std::string& name) {
+  return system_test::work_file(name + ".qmp");
+}
+
+}  // namespace interop

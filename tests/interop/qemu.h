@@ -1,0 +1,26 @@
+// Debian's QEMU with Debian's kernel in it, whose second disk is at a vhost-user socket.
+#pragma once
+
+#include <string>
+
+#include "tests/system/guest_shell.h"
+
+namespace interop {
+
+using system_test::Seconds;
+
+struct QemuOptions {
+  std::string disk;           // socket of its back end
+  std::string name = "qemu";  // of its monitor's socket in the test's directory
+  bool incoming = false;      // waits for a guest that migrates to it
+};
+
+// The guest's root is read-only; /dev/vdb is the disk, with a queue for each of its processors.
+class Qemu : public system_test::GuestShell {
+ public:
+  explicit Qemu(const QemuOptions& options);
+};
+
+std::string monitor_socket(const std::string& name);
+
+}  // namespace interop
