@@ -3,7 +3,7 @@
 // In main(), when everything is open and mapped, and before any thread is started:
 //     TRY(sandbox::lock_down());
 //     ... start threads, each of which enters its own compiled Filter first ...
-//     TRY(sandbox::enter_filter(sandbox::kBlkPolicy, sandbox::Slots().set(sandbox::Slot::Ring, ring)));
+//     TRY(sandbox::enter_filter(policy, sandbox::Slots().set(sandbox::Slot::Ring, ring)));
 // A call that the policy lacks ends the process by SIGSYS, and the monitor says so. To learn which
 // call it was, run the program under `strace -f`: the last line shows it. HACKING.md tells more.
 #pragma once

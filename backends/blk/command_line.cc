@@ -11,6 +11,9 @@ namespace {
 // --blk-file is understood.
 constexpr std::string_view kCapabilities = R"({"type": "block", "features": ["read-only", "blk-file"]})";
 
+// What an image is called that is none.
+constexpr std::string_view kNull = "null:";
+
 constexpr std::string_view kDescription =
     "Serves a raw disk image or block device to QEMU, Cloud Hypervisor, crosvm or any other vhost-user\n"
     "front end, as a process that can reach nothing but that disk.";
@@ -41,10 +44,28 @@ class Reader {
     path_ = app_.add_option("--socket-path", line_.socket_path, "listen on this Unix socket")->type_name("PATH");
     fd_ =
         app_.add_option("--fd", line_.socket, "the socket is this descriptor, connected or listening")->type_name("N");
-    app_.add_option("--blk-file", line_.image, "the disk: a raw image file or a block device")->type_name("FILE");
+    app_.add_option("--blk-file", line_.image,
+                    "the disk: a raw image file, a block device, or null:SIZE (which keeps nothing)")
+        ->type_name("FILE");
     app_.add_flag("--read-only", line_.read_only, "open it for reading, and refuse writes");
     app_.add_option("--serial", line_.options.serial, "serial number, at most 20 bytes")->type_name("S");
     app_.add_option("--num-queues", line_.options.queues, "virtqueues, 1 to 64 (1)")->type_name("N");
+    add_choice("--cache", line_.cache, {{"direct", Cache::Direct}, {"writeback", Cache::Writeback}},
+               "past the page cache, or through it (direct where the file system can)");
+    add_choice("--on-error", line_.options.on_error, {{"report", OnError::Report}, {"stop", OnError::Stop}},
+               "of the disk: tell the guest, or stop and try again each second (report)");
+    add_choice("--engine", line_.options.engine, {{"io_uring", EngineChoice::IoUring}, {"plain", EngineChoice::Plain}},
+               "how I/O is made (io_uring where the host has it)");
+    add_choice("--poll", line_.options.poll, {{"off", Poll::Off}, {"adaptive", Poll::Adaptive}, {"busy", Poll::Busy}},
+               "look for requests instead of sleeping: never, for a while when that pays, always (off)");
+    app_.add_option("--poll-limit", poll_limit_, "microseconds that --poll=adaptive looks, at most (50)")
+        ->type_name("US")
+        ->check(CLI::Range(1, 10'000));
+    app_.add_option("--threads", line_.options.threads, "threads that share the virtqueues, 1 to their number (1)")
+        ->type_name("N");
+    app_.add_option("--cpus", line_.options.cpus, "CPUs to run on, one for each thread: 2,3")
+        ->type_name("LIST")
+        ->delimiter(',');
     app_.add_flag("--accept-unsealed", unsealed_, "serve memory that its owner can cut short");
     const std::string capabilities = "print what QEMU's conventions want to know, as JSON";
     app_.add_flag("--print-capabilities", capabilities);
@@ -65,6 +86,12 @@ class Reader {
     if (fd_->count() == 1 && line_.socket < 3)
       return refuse(fmt::format("--fd={}: a number of 3 or more is right", line_.socket));
     if (line_.image.empty()) return refuse("--blk-file is missing: it tells which disk to serve");
+    if (line_.image.starts_with(kNull)) {
+      line_.null_bytes = size_of(line_.image.substr(kNull.size()));
+      if (!line_.null_bytes)
+        return refuse(fmt::format("--blk-file={}: null: and a size is right, as null:1G", line_.image));
+    }
+    line_.options.poll_limit = poll_limit_ * 1000;
     if (unsealed_) line_.options.sealing = virtio::Sealing::Optional;
     return line_;
   }
@@ -74,9 +101,25 @@ class Reader {
     return std::unexpected(Answer{2, fmt::format("bulkhead-blk: {}\n", why)});
   }
 
+  // "4096", "4K", "1G": bytes.
+  static std::optional<std::uint64_t> size_of(std::string text) {
+    std::uint64_t bytes = 0;
+    const std::string refused = CLI::AsSizeValue(false)(text);  // changes it to a plain number
+    return refused.empty() && CLI::detail::lexical_cast(text, bytes) ? std::optional(bytes) : std::nullopt;
+  }
+
+  template <class T>
+  void add_choice(const std::string& name, T& value, std::vector<std::pair<std::string, T>> choices,
+                  const std::string& what) {
+    std::string words;
+    for (const auto& [word, meaning] : choices) words += (words.empty() ? "" : "|") + word;
+    app_.add_option(name, value, what)->type_name(words)->transform(CLI::CheckedTransformer(choices).description(""));
+  }
+
   CLI::App app_{std::string(kDescription), "bulkhead-blk"};
   CommandLine line_;
   bool unsealed_ = false;
+  std::uint32_t poll_limit_ = 50;
   CLI::Option* path_;
   CLI::Option* fd_;
 };

@@ -3,17 +3,26 @@
 
 #include <cstdint>
 #include <expected>
+#include <optional>
 #include <span>
 #include <string>
 
-#include "backends/blk/device.h"
+#include "backends/blk/options.h"
 
 namespace blk {
+
+enum class Cache : std::uint8_t {
+  Best,       // past the page cache if the image's file system can do so
+  Direct,     // past the page cache
+  Writeback,  // through it
+};
 
 struct CommandLine {
   std::string socket_path;  // where to listen; empty: `socket` is the vhost-user socket
   int socket = -1;          // connected or listening; of our caller
-  std::string image;        // path
+  std::string image;        // path, or as it was given for a disk that is none:
+  std::optional<std::uint64_t> null_bytes;
+  Cache cache = Cache::Best;
   bool read_only = false;
   Options options;
 };

@@ -1,11 +1,10 @@
-// The io_uring that everything here waits on: disk I/O, kicks and sockets are its completions.
+// What one thread waits on, and for how long: kicks, sockets, timers, and the disk I/O of a ring that does both.
 #pragma once
-
-#include <liburing.h>
 
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string_view>
 
 #include "backends/virtio/device.h"
 #include "ipc/error.h"
@@ -16,12 +15,13 @@ namespace blk {
 enum class Op : std::uint8_t {
   Kick,      // `queue` was kicked; `generation` tells which start of the ring it belongs to
   FrontEnd,  // the vhost-user socket is readable
-  Control,   // the monitor's socket is readable
-  DiskIo,    // request `slot` of the device
+  Control,   // the monitor's socket, or who else tells us what to do, is readable
+  Wake,      // another thread wants to be heard
+  DiskIo,    // request `slot` of the group
   Ignored,
 };
 
-// What a completion is about; packed into user_data.
+// What an event is about; travels through the kernel as 64 bits.
 struct Token {
   Op op = Op::Ignored;
   std::uint8_t queue = 0;
@@ -33,87 +33,61 @@ struct Token {
            generation;
   }
   static Token decode(std::uint64_t data) {
-    return {static_cast<Op>(data >> 56), static_cast<std::uint8_t>(data >> 48), static_cast<std::uint16_t>(data >> 32),
-            static_cast<std::uint32_t>(data)};
+    return {.op = static_cast<Op>(data >> 56),
+            .queue = static_cast<std::uint8_t>(data >> 48),
+            .slot = static_cast<std::uint16_t>(data >> 32),
+            .generation = static_cast<std::uint32_t>(data)};
   }
 };
 
-struct Completion {
-  int result;  // as of the system call: bytes or poll events, or a negative errno
+struct Event {
+  Token token;
+  int result;  // bytes moved, or poll events, or a negative errno
   bool more;   // the operation goes on and completes again
 };
 
-// Places in the ring's table of fixed files; it works on nothing else.
-enum class FileSlot : std::uint8_t { Image, FrontEnd, Control, FirstKick };
+// Places of the files that an engine works on; it can reach nothing else.
+enum class FileSlot : std::uint8_t { Image, Unaligned, FrontEnd, Control, Wake, FirstKick };
 constexpr unsigned index_of(FileSlot slot) {
   return static_cast<unsigned>(slot);
 }
 constexpr unsigned kick_slot(std::uint16_t queue) {
   return index_of(FileSlot::FirstKick) + queue;
 }
-
-// Disk operations in flight at once, at most: together with polls they fit into the completion queue.
-inline constexpr std::size_t kMaxInFlight = 3072;
-inline constexpr unsigned kCompletionEntries = 4096;
-
 inline constexpr unsigned kFileSlots = index_of(FileSlot::FirstKick) + virtio::kMaxQueues;
 
-// Not thread-safe: all calls come from the thread that made it. Operations are queued, and go to the
-// kernel by the next wait().
+// How long wait() may take when nothing is there.
+struct Wait {
+  static constexpr std::uint64_t kForEver = ~std::uint64_t{0};
+  std::uint64_t at_most = kForEver;  // nanoseconds
+  bool sleeps() const { return at_most != 0; }
+};
+
+// Not thread-safe: all calls come from the thread that made it.
 class Engine {
  public:
-  // A ring that is restricted to sandbox::kBlkRingOpcodes on fixed files, for good. Errors: those of
-  // io_uring_setup(2) and io_uring_register(2), ENOSYS and EPERM where the host has io_uring off.
-  static ipc::Result<std::unique_ptr<Engine>> create();
+  Engine() = default;
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
-  ~Engine();
+  virtual ~Engine() = default;
 
-  const ipc::UniqueFd& fd() const { return fd_; }
+  // What the kernel's calls are made on: the io_uring or the epoll instance.
+  virtual const ipc::UniqueFd& fd() const = 0;
+  virtual bool is_ring() const = 0;
 
-  // Puts a descriptor (borrowed; the ring keeps its own reference) into a place, or empties the place.
-  ipc::Result<> set_file(unsigned slot, const ipc::UniqueFd& file);
-  void clear_file(unsigned slot);
+  // Puts a descriptor into a place, or empties the place. It must stay open while it is there.
+  virtual ipc::Result<> set_file(unsigned slot, const ipc::UniqueFd& file) = 0;
+  virtual void clear_file(unsigned slot) = 0;
 
-  // Completes once, when the file is readable or has hung up.
-  void poll(unsigned slot, Token token);
-  // Completes each time that the eventfd is written to, without its being read, until it does not say `more`.
-  void watch(unsigned slot, Token token);
-  void unwatch(Token token);
+  // One event, when the file is readable or has hung up.
+  virtual void poll(unsigned slot, Token token) = 0;
+  // One event each time that the eventfd is written to, without its being read, until one does not say `more`.
+  virtual void watch(unsigned slot, Token token) = 0;
+  virtual void unwatch(unsigned slot, Token token) = 0;
 
-  // Into or from guest memory, which must stay mapped until the completion; `parts` may go after wait().
-  void read(std::span<const iovec> parts, std::uint64_t offset, Token token);
-  void write(std::span<const iovec> parts, std::uint64_t offset, bool durable, Token token);
-  void flush(Token token);  // fdatasync
-  // fallocate(2) by `mode`, FALLOC_FL_*.
-  void fallocate(int mode, std::uint64_t offset, std::uint64_t length, Token token);
-
-  // Submits what is queued, waits for a completion if `block`, and calls `dispatch(Token, Completion)`
-  // for each that is there.
-  template <class Dispatch>
-  ipc::Result<> wait(bool block, Dispatch&& dispatch) {
-    TRY(enter(block));
-    unsigned head = 0;
-    unsigned seen = 0;
-    io_uring_cqe* completion = nullptr;
-    io_uring_for_each_cqe(&ring_, head, completion) {
-      dispatch(Token::decode(completion->user_data),
-               Completion{completion->res, (completion->flags & IORING_CQE_F_MORE) != 0});
-      ++seen;
-    }
-    io_uring_cq_advance(&ring_, seen);
-    return {};
-  }
-
- private:
-  Engine() = default;
-  ipc::Result<> restrict_and_enable();
-  ipc::Result<> enter(bool block);
-  io_uring_sqe* next();
-  void queue(io_uring_sqe* entry, Token token);
-
-  io_uring ring_{};
-  ipc::UniqueFd fd_;  // ring_'s own descriptor
+  // What has happened; waits for it if nothing has. Valid until the next call. Makes no system call where
+  // nothing is to be told to the kernel, or asked of it, and `wait` does not sleep.
+  virtual ipc::Result<std::span<const Event>> wait(Wait wait) = 0;
 };
 
 }  // namespace blk

@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "backends/blk/server.h"
+#include "ipc/control_channel.h"
 #include "ipc/schema/control.capnp.h"
 #include "sandbox/policy/blk.h"
 #include "sandbox/seal.h"
@@ -60,9 +61,9 @@ Result<Assignment> receive_assignment(ipc::ControlChannel& control) {
   });
 }
 
-Result<> seal(const blk::Server& server) {
+Result<> seal(blk::Server& server) {
   TRY(sandbox::lock_down());
-  return sandbox::enter_filter(sandbox::kBlkPolicy, sandbox::Slots().set(sandbox::Slot::Ring, server.ring()));
+  return server.seal(sandbox::BlkRole::Monitored, sandbox::Slots());
 }
 
 struct Service {
@@ -73,9 +74,10 @@ struct Service {
 Setup<Service> set_up(ipc::ControlChannel& control) {
   Assignment assignment = TRY(as(Kind::INTERNAL, receive_assignment(control)));
   auto storage = TRY(as(Kind::CONFIGURATION, blk::Storage::adopt(std::move(assignment.image), assignment.writes)));
-  auto engine = TRY(as(Kind::HOST, blk::Engine::create()));
-  auto server = TRY(as(Kind::CONFIGURATION, blk::Server::create(std::move(engine), std::move(storage),
-                                                                assignment.options, control.socket())));
+  // An error of the configuration is EINVAL; all else is the host's.
+  auto made = blk::Server::create(std::move(storage), assignment.options, control.socket());
+  const Kind kind = !made && made.error().code == EINVAL ? Kind::CONFIGURATION : Kind::HOST;
+  auto server = TRY(as(kind, std::move(made)));
   TRY(as(Kind::HOST, seal(*server)));
   return Service{std::move(server), std::move(assignment.front_end)};
 }

@@ -26,7 +26,7 @@ inline constexpr std::uint32_t kMaxZeroSectors = 1 << 15;
 
 enum class Kind : std::uint8_t { Read, Write, Flush, GetId, Discard, WriteZeroes };
 
-// Guest memory that a request reads or writes, in order.
+// Guest memory that a request reads or writes, in order. clear() comes first.
 class DataVector {
  public:
   std::span<iovec> rest() { return std::span(vector_).subspan(first_, count_ - first_); }
@@ -38,9 +38,9 @@ class DataVector {
 
  private:
   std::array<iovec, kMaxSegments> vector_;
-  std::size_t first_ = 0;
-  std::size_t count_ = 0;
-  std::uint64_t bytes_ = 0;
+  std::size_t first_;
+  std::size_t count_;
+  std::uint64_t bytes_;
 };
 
 // Appends zeroes to `data`: `bytes` of them, or as many as fit.
@@ -53,6 +53,7 @@ struct Range {
   bool unmap;  // may be deallocated
 };
 
+// clear() comes first.
 class RangeList {
  public:
   std::span<Range> rest() { return std::span(ranges_).subspan(first_, count_ - first_); }
@@ -62,20 +63,21 @@ class RangeList {
 
  private:
   std::array<Range, kMaxRanges> ranges_;
-  std::size_t first_ = 0;
-  std::size_t count_ = 0;
+  std::size_t first_;
+  std::size_t count_;
 };
 
-// One that can be carried out. Read and Write lie inside the disk and are whole sectors.
+// One that can be carried out. Read and Write lie inside the disk and are whole sectors. It is as large as the
+// largest request, and most are small: what parse() does not need, it does not touch.
 struct Request {
-  Kind kind = Kind::Flush;
-  ipc::GuestBuffer status;       // one byte
-  std::uint64_t offset = 0;      // bytes from the start of the disk
-  DataVector data;               // of Read and Write
-  RangeList ranges;              // of Discard and WriteZeroes: inside the disk
-  bool by_writing = false;       // a WriteZeroes that storage cannot do otherwise
-  std::uint32_t data_bytes = 0;  // of the chain's writable part, without the status byte
-  std::uint32_t fills = 0;       // how many of them, from the start, hold data when it went well
+  Kind kind;
+  bool by_writing;           // a WriteZeroes that storage cannot do otherwise
+  ipc::GuestBuffer status;   // one byte
+  std::uint64_t offset;      // bytes from the start of the disk
+  std::uint32_t data_bytes;  // of the chain's writable part, without the status byte
+  std::uint32_t fills;       // how many of them, from the start, hold data when it went well
+  DataVector data;           // of Read and Write
+  RangeList ranges;          // of Discard and WriteZeroes: inside the disk
 };
 
 // One that cannot: the status that virtio asks for, and where it goes. Without a place for it the

@@ -1,4 +1,4 @@
-// One block device for one front end at a time: what its thread does until the front end, or who started it, goes.
+// One block device for one front end at a time: what its main thread does until the front end, or who started it, goes.
 #pragma once
 
 #include <functional>
@@ -6,9 +6,8 @@
 #include <optional>
 
 #include "backends/blk/device.h"
-#include "backends/blk/engine.h"
 #include "backends/virtio/session.h"
-#include "ipc/control_channel.h"
+#include "sandbox/policy/blk.h"
 
 namespace blk {
 
@@ -21,13 +20,18 @@ class Server {
   };
 
   // Sets everything up; nothing is allocated for it later but sessions and memory tables. To be run by
-  // the thread that made `engine` and calls this. `control` may be empty.
-  static ipc::Result<std::unique_ptr<Server>> create(std::unique_ptr<Engine> engine, Storage storage,
-                                                     const Options& options, const ipc::UniqueFd& control);
+  // the thread that calls this. `control` may be empty. Errors are those of Device::create().
+  static ipc::Result<std::unique_ptr<Server>> create(Storage storage, const Options& options,
+                                                     const ipc::UniqueFd& control);
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  const ipc::UniqueFd& ring() const { return engine_->fd(); }
+  // Every thread enters its filter; the calling one that of `role`. `slots` has what `role` needs beside rings
+  // and images.
+  ipc::Result<> seal(sandbox::BlkRole role, sandbox::Slots slots);
+
+  // How requests are carried out, for people: "io_uring, direct I/O, 2 threads".
+  std::string describe() const;
 
   // What to do when the control descriptor becomes readable or hangs up: true goes on. Without it the
   // server ends then.
@@ -49,16 +53,15 @@ class Server {
     virtio::Session session;
   };
 
-  Server(std::unique_ptr<Engine> engine, std::unique_ptr<Device> device, virtio::Sealing sealing)
-      : engine_(std::move(engine)), device_(std::move(device)), sealing_(sealing) {}
+  Server(std::unique_ptr<Device> device, virtio::Sealing sealing) : device_(std::move(device)), sealing_(sealing) {}
+  Engine& engine() { return device_->main_group().engine(); }
   void listen();
-  void dispatch(Token token, Completion completion);
+  bool on_event(const Event& event);
   void converse();
   ipc::Result<> round();
   ipc::Result<> settle();
   void log_refusal();
 
-  std::unique_ptr<Engine> engine_;
   std::unique_ptr<Device> device_;
   virtio::Sealing sealing_;
   std::function<bool()> go_on_;

@@ -42,12 +42,22 @@ Result<> lock(const UniqueFd& image, const CommandLine& command) {
 }
 
 Result<Storage> open_storage(const CommandLine& command) {
-  UniqueFd image(::open(command.image.c_str(), (command.read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC));
+  const Writes writes = command.read_only ? Writes::Refused : Writes::Allowed;
+  if (command.null_bytes) return Storage::null(*command.null_bytes, writes);
+  const int mode = (command.read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC;
+  UniqueFd image(::open(command.image.c_str(), mode));
   if (!image) return ipc::system_failure(command.image);
   TRY(lock(image, command));
-  auto storage = Storage::adopt(std::move(image), command.read_only ? Writes::Refused : Writes::Allowed);
-  if (!storage) storage.error().context = fmt::format("{}: {}", command.image, storage.error().context);
-  return storage;
+  auto opened = [&]() -> Result<Storage> {
+    Storage storage = TRY(Storage::adopt(std::move(image), writes));
+    if (command.cache == Cache::Writeback) return storage;
+    UniqueFd direct(::open(command.image.c_str(), mode | O_DIRECT));
+    Result<> went = direct ? storage.go_direct(std::move(direct)) : ipc::system_failure("--cache=direct");
+    if (!went && command.cache == Cache::Direct) return std::unexpected(std::move(went).error());
+    return storage;
+  }();
+  if (!opened) opened.error().context = fmt::format("{}: {}", command.image, opened.error().context);
+  return opened;
 }
 
 // SIGTERM and SIGINT ask to end, SIGHUP to look at the image's size. Blocked, they wait in a descriptor.
@@ -90,13 +100,10 @@ Result<Standalone> Standalone::set_up(const CommandLine& command) {
   const std::uint64_t sectors = storage.sectors();
   auto made = [&]() -> Result<std::unique_ptr<Server>> {
     const auto layers = TRY(isolate());
-    auto engine = TRY(Engine::create());
-    auto server = TRY(Server::create(std::move(engine), std::move(storage), command.options, signals));
-    sandbox::Slots slots;
-    slots.set(sandbox::Slot::Ring, server->ring()).set(sandbox::Slot::Listener, listener.socket());
-    TRY(sandbox::enter_filter(sandbox::kBlkStandalonePolicy, slots));
-    fmt::print(stderr, "bulkhead-blk: serving {}, {} sectors; in force: {}; not in force: {}\n", command.image, sectors,
-               list_layers(layers, true), list_layers(layers, false));
+    auto server = TRY(Server::create(std::move(storage), command.options, signals));
+    TRY(server->seal(sandbox::BlkRole::Standalone, sandbox::Slots().set(sandbox::Slot::Listener, listener.socket())));
+    fmt::print(stderr, "bulkhead-blk: serving {}, {} sectors, by {}; in force: {}; not in force: {}\n", command.image,
+               sectors, server->describe(), list_layers(layers, true), list_layers(layers, false));
     return server;
   }();
   if (!made) {

@@ -17,20 +17,45 @@
 namespace sandbox {
 namespace {
 
-constexpr Rule kTable[] = {
-    {SYS_io_uring_enter, "submit and await I/O; kBlkRingOpcodes narrows it", {on(Slot::Ring)}},
-    {SYS_write, "raise guest interrupts (call eventfds), write the log"},
-    {SYS_read, "kick eventfds, vhost-user bytes"},
-    {SYS_recvmsg, "vhost-user requests and control frames, with their descriptors"},
-    {SYS_sendmsg, "vhost-user replies, control frames"},
-    {SYS_ppoll, "wait for a socket's rest of a message"},
-    {SYS_poll, "the same, as the C library makes it"},
+constexpr Rule kEveryThread[] = {
+    {SYS_write, "raise guest interrupts (call eventfds), wake another thread, write the log"},
+    {SYS_futex, "park and be parked; C++ run time: one-time initialisation"},
     {SYS_clock_gettime, "time, where the vDSO cannot tell it"},
-    {SYS_futex, "C++ run time: one-time initialisation"},
+    {SYS_restart_syscall, "go on with a wait that a stop signal interrupted"},
+    {SYS_rt_sigreturn, "return from a signal handler"},
+    {SYS_exit_group, "stop"},
+};
+
+constexpr Rule kRing[] = {
+    {SYS_io_uring_enter, "submit and await I/O; kBlkRingOpcodes narrows it", {on(Slot::Ring)}},
     {SYS_io_uring_register,
      "a vring's kick eventfd becomes a fixed file",
      {on(Slot::Ring), equals(1, IORING_REGISTER_FILES_UPDATE)}},
     {SYS_io_uring_register, "the same, with tags", {on(Slot::Ring), equals(1, IORING_REGISTER_FILES_UPDATE2)}},
+};
+
+constexpr Rule kEpoll[] = {
+    {SYS_epoll_wait, "await kicks and messages", {on(Slot::Ring)}},
+    {SYS_epoll_ctl, "a vring's kick eventfd is waited for", {on(Slot::Ring)}},
+};
+
+constexpr Rule kCalls[] = {
+    {SYS_preadv, "disk reads", {on(Slot::Image)}},
+    {SYS_pwritev, "disk writes", {on(Slot::Image)}},
+    {SYS_pwritev2, "disk writes that are durable when they return", {on(Slot::Image)}},
+    {SYS_fdatasync, "VIRTIO_BLK_T_FLUSH", {on(Slot::Image)}},
+    {SYS_fallocate, "discard and write-zeroes", {on(Slot::Image)}},
+    {SYS_preadv, "disk reads that direct I/O cannot do", {on(Slot::Unaligned)}},
+    {SYS_pwritev, "such writes", {on(Slot::Unaligned)}},
+    {SYS_pwritev2, "such writes, durable", {on(Slot::Unaligned)}},
+};
+
+constexpr Rule kSession[] = {
+    {SYS_read, "vhost-user bytes"},
+    {SYS_recvmsg, "vhost-user requests and control frames, with their descriptors"},
+    {SYS_sendmsg, "vhost-user replies, control frames"},
+    {SYS_ppoll, "wait for a socket's rest of a message"},
+    {SYS_poll, "the same, as the C library makes it"},
     {SYS_mmap, "map the memory table and the in-flight region; allocate; never executable", {forbids(2, PROT_EXEC)}},
     {SYS_munmap, "drop an old memory table; free"},
     {SYS_madvise, "leave guest RAM out of core dumps; give memory back"},
@@ -43,9 +68,6 @@ constexpr Rule kTable[] = {
     {SYS_fcntl, "seal it", {equals(1, F_ADD_SEALS)}},
     {SYS_fstat, "size of a memory region's file"},
     {SYS_newfstatat, "fstat(), as glibc 2.33 to 2.38 make it", {equals(3, AT_EMPTY_PATH)}},
-    {SYS_restart_syscall, "go on with a wait that a stop signal interrupted"},
-    {SYS_rt_sigreturn, "return from a signal handler"},
-    {SYS_exit_group, "stop"},
 };
 
 constexpr Rule kListening[] = {
@@ -53,11 +75,34 @@ constexpr Rule kListening[] = {
     {SYS_lseek, "the image's size, when SIGHUP tells that it has grown"},
 };
 
-constexpr auto kStandaloneTable = [] {
-  std::array<Rule, std::size(kTable) + std::size(kListening)> all{};
-  std::ranges::copy(kListening, std::ranges::copy(kTable, all.begin()).out);
+constexpr Rule kEndOfThread[] = {
+    {SYS_rt_sigprocmask, "the C library, at a thread's end"},
+    {SYS_madvise, "the same: give its stack back"},
+    {SYS_munmap, "the same"},
+    {SYS_exit, "end the thread"},
+};
+
+// One table of several, known at compile time.
+template <const auto&... Parts>
+constexpr auto kJoined = [] {
+  std::array<Rule, (std::size(Parts) + ...)> all{};
+  auto end = all.begin();
+  ((end = std::ranges::copy(Parts, end).out), ...);
   return all;
 }();
+
+template <const auto&... OfRole>
+Policy with_io(BlkIo io) {
+  switch (io) {
+    case BlkIo::Ring:
+      return kJoined<kRing, kEveryThread, OfRole...>;
+    case BlkIo::RingAndCalls:
+      return kJoined<kRing, kCalls, kEveryThread, OfRole...>;
+    case BlkIo::Calls:
+      return kJoined<kEpoll, kCalls, kEveryThread, OfRole...>;
+  }
+  __builtin_unreachable();  // all values return
+}
 
 constexpr Rule kKeeperTable[] = {
     {SYS_write, "say that it is ready"},
@@ -70,8 +115,18 @@ constexpr Rule kKeeperTable[] = {
 
 }  // namespace
 
-constinit const Policy kBlkPolicy = kTable;
-constinit const Policy kBlkStandalonePolicy = kStandaloneTable;
+Policy blk_policy(BlkRole role, BlkIo io) {
+  switch (role) {
+    case BlkRole::Monitored:
+      return with_io<kSession>(io);
+    case BlkRole::Standalone:
+      return with_io<kSession, kListening>(io);
+    case BlkRole::Worker:
+      return with_io<kEndOfThread>(io);
+  }
+  __builtin_unreachable();  // all values return
+}
+
 constinit const Policy kBlkKeeperPolicy = kKeeperTable;
 
 }  // namespace sandbox

@@ -11,11 +11,21 @@
 
 namespace sandbox {
 
-// Needs Slot::Ring.
-extern const Policy kBlkPolicy;
+// Which thread of it.
+enum class BlkRole : std::uint8_t {
+  Monitored,   // the main thread of a child of bulkhead-monitor
+  Standalone,  // the main thread of one that listens by itself; needs Slot::Listener
+  Worker,      // one that serves queues and nothing else
+};
 
-// The same for one that listens by itself, without a monitor. Needs Slot::Ring and Slot::Listener.
-extern const Policy kBlkStandalonePolicy;
+// How it carries out I/O.
+enum class BlkIo : std::uint8_t {
+  Ring,          // all of it by an io_uring, Slot::Ring
+  RingAndCalls,  // the disk's by calls of its own, on Slot::Image and Slot::Unaligned, which may be the same
+  Calls,         // likewise, and Slot::Ring is an epoll instance
+};
+
+Policy blk_policy(BlkRole role, BlkIo io);
 
 // For the process that removes its socket's path at the end. Needs Slot::Directory.
 extern const Policy kBlkKeeperPolicy;
@@ -29,16 +39,14 @@ struct RingRule {
 
 // IORING_RESTRICTION_SQE_OP.
 inline constexpr RingRule kBlkRingOpcodes[] = {
-    {IORING_OP_READ, "kick eventfds, and disk reads into one buffer"},
+    {IORING_OP_READ, "disk reads into one buffer"},
     {IORING_OP_READV, "disk reads into a chain of guest buffers"},
     {IORING_OP_WRITE, "disk writes from one buffer"},
     {IORING_OP_WRITEV, "disk writes from a chain of guest buffers"},
     {IORING_OP_FSYNC, "VIRTIO_BLK_T_FLUSH"},
     {IORING_OP_FALLOCATE, "discard and write-zeroes"},
-    {IORING_OP_POLL_ADD, "readiness of the vhost-user and control sockets"},
+    {IORING_OP_POLL_ADD, "kick eventfds, and readiness of the vhost-user and control sockets"},
     {IORING_OP_POLL_REMOVE, "stop waiting for a vring's kick"},
-    {IORING_OP_TIMEOUT, "adaptive polling, retries"},
-    {IORING_OP_ASYNC_CANCEL, "take back a read of a kick eventfd that is replaced"},
 };
 
 // IORING_RESTRICTION_REGISTER_OP.

@@ -58,10 +58,9 @@ struct BlkFixture {
   void serve(const Setup& setup, ipc::UniqueFd socket) {
     outcome = [&]() -> ipc::Result<> {
       ipc::UniqueFd image(::fcntl(disk.get(), F_DUPFD_CLOEXEC, 0));
-      auto engine = TRY(blk::Engine::create());
       auto storage = TRY(blk::Storage::adopt(std::move(image), setup.writes));
       auto server =
-          TRY(blk::Server::create(std::move(engine), std::move(storage),
+          TRY(blk::Server::create(std::move(storage),
                                   {.serial = "test-disk", .queues = setup.queues, .sealing = setup.sealing}, {}));
       auto ended = TRY(server->run(std::move(socket)));
       if (ended.broken) return std::unexpected(std::move(*ended.broken));

@@ -11,14 +11,24 @@
 
 namespace support {
 
+using sandbox::BlkIo;
+using sandbox::BlkRole;
+
 struct NamedPolicy {
   std::string_view name;
   sandbox::Policy rules;
 };
 
 inline const std::array kPolicies = {
-    NamedPolicy{"blk", sandbox::kBlkPolicy},
-    NamedPolicy{"blk standalone", sandbox::kBlkStandalonePolicy},
+    NamedPolicy{"blk", blk_policy(BlkRole::Monitored, BlkIo::Ring)},
+    NamedPolicy{"blk, memory", blk_policy(BlkRole::Monitored, BlkIo::RingAndCalls)},
+    NamedPolicy{"blk, no io_uring", blk_policy(BlkRole::Monitored, BlkIo::Calls)},
+    NamedPolicy{"blk standalone", blk_policy(BlkRole::Standalone, BlkIo::Ring)},
+    NamedPolicy{"blk standalone, memory", blk_policy(BlkRole::Standalone, BlkIo::RingAndCalls)},
+    NamedPolicy{"blk standalone, no io_uring", blk_policy(BlkRole::Standalone, BlkIo::Calls)},
+    NamedPolicy{"blk worker", blk_policy(BlkRole::Worker, BlkIo::Ring)},
+    NamedPolicy{"blk worker, memory", blk_policy(BlkRole::Worker, BlkIo::RingAndCalls)},
+    NamedPolicy{"blk worker, no io_uring", blk_policy(BlkRole::Worker, BlkIo::Calls)},
     NamedPolicy{"blk keeper", sandbox::kBlkKeeperPolicy},
     NamedPolicy{"vcpu", sandbox::kVcpuPolicy},
     NamedPolicy{"event loop", sandbox::kEventLoopPolicy},
@@ -28,8 +38,9 @@ inline const std::array kPolicies = {
 inline sandbox::Slots all_slots() {
   sandbox::Slots slots;
   int number = 800;
-  for (const auto slot : {sandbox::Slot::Ring, sandbox::Slot::Vm, sandbox::Slot::Vcpu, sandbox::Slot::ExitEvent,
-                          sandbox::Slot::Listener, sandbox::Slot::Directory}) {
+  for (const auto slot :
+       {sandbox::Slot::Ring, sandbox::Slot::Vm, sandbox::Slot::Vcpu, sandbox::Slot::ExitEvent, sandbox::Slot::Listener,
+        sandbox::Slot::Directory, sandbox::Slot::Image, sandbox::Slot::Unaligned}) {
     ipc::UniqueFd borrowed(number++);
     slots.set(slot, borrowed);
     static_cast<void>(borrowed.release());

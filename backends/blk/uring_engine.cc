@@ -1,8 +1,7 @@
-#include "backends/blk/engine.h"
+#include "backends/blk/uring_engine.h"
 
 #include <poll.h>
 
-#include <array>
 #include <vector>
 
 #include "sandbox/policy/blk.h"
@@ -13,8 +12,10 @@ namespace {
 constexpr unsigned kSubmissionEntries = 256;
 
 ipc::Result<> make_ring(io_uring& ring) {
-  // The thread that submits is the only one, and takes completions only when it asks (Linux 6.1).
-  for (const unsigned mode : {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, 0u}) {
+  // The thread that submits is the only one, takes completions only when it asks (Linux 6.1), and sees in
+  // the ring whether it should.
+  constexpr unsigned kSingle = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG;
+  for (const unsigned mode : {kSingle, 0u}) {
     io_uring_params parameters{};
     parameters.flags = IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE | mode;
     parameters.cq_entries = kCompletionEntries;
@@ -27,21 +28,21 @@ ipc::Result<> make_ring(io_uring& ring) {
 
 }  // namespace
 
-ipc::Result<std::unique_ptr<Engine>> Engine::create() {
-  std::unique_ptr<Engine> engine(new Engine());
+ipc::Result<std::unique_ptr<UringEngine>> UringEngine::create() {
+  std::unique_ptr<UringEngine> engine(new UringEngine());
   TRY(make_ring(engine->ring_));
   engine->fd_ = ipc::UniqueFd(engine->ring_.ring_fd);
   TRY(engine->restrict_and_enable());
   return engine;
 }
 
-Engine::~Engine() {
+UringEngine::~UringEngine() {
   if (!fd_) return;
   [[maybe_unused]] const int closed_below = fd_.release();
   io_uring_queue_exit(&ring_);
 }
 
-ipc::Result<> Engine::restrict_and_enable() {
+ipc::Result<> UringEngine::restrict_and_enable() {
   int result = io_uring_register_files_sparse(&ring_, kFileSlots);
   if (result != 0) return ipc::failure(-result, "register the io_uring's files");
   std::vector<io_uring_restriction> rules;
@@ -65,26 +66,19 @@ ipc::Result<> Engine::restrict_and_enable() {
   return {};
 }
 
-ipc::Result<> Engine::set_file(unsigned slot, const ipc::UniqueFd& file) {
+ipc::Result<> UringEngine::set_file(unsigned slot, const ipc::UniqueFd& file) {
   int fd = file.get();
   const int result = io_uring_register_files_update(&ring_, slot, &fd, 1);
   if (result != 1) return ipc::failure(result < 0 ? -result : EIO, "register a file of the io_uring");
   return {};
 }
 
-void Engine::clear_file(unsigned slot) {
+void UringEngine::clear_file(unsigned slot) {
   int none = -1;
   io_uring_register_files_update(&ring_, slot, &none, 1);  // cannot fail for a slot inside the table
 }
 
-ipc::Result<> Engine::enter(bool block) {
-  const int result = block ? io_uring_submit_and_wait(&ring_, 1) : io_uring_submit_and_get_events(&ring_);
-  // EAGAIN, EBUSY: the kernel wants completions taken first. EINTR: a signal.
-  if (result >= 0 || result == -EINTR || result == -EAGAIN || result == -EBUSY) return {};
-  return ipc::failure(-result, "io_uring_enter");
-}
-
-io_uring_sqe* Engine::next() {
+io_uring_sqe* UringEngine::next() {
   io_uring_sqe* entry = io_uring_get_sqe(&ring_);
   while (entry == nullptr) {  // the submission queue is full: hand it over
     io_uring_submit(&ring_);
@@ -93,61 +87,56 @@ io_uring_sqe* Engine::next() {
   return entry;
 }
 
-void Engine::queue(io_uring_sqe* entry, Token token) {
-  io_uring_sqe_set_flags(entry, IOSQE_FIXED_FILE);
-  io_uring_sqe_set_data64(entry, token.encode());
-}
-
-void Engine::poll(unsigned slot, Token token) {
+void UringEngine::poll(unsigned slot, Token token) {
   io_uring_sqe* entry = next();
   io_uring_prep_poll_add(entry, static_cast<int>(slot), POLLIN);
   queue(entry, token);
 }
 
-void Engine::watch(unsigned slot, Token token) {
+void UringEngine::watch(unsigned slot, Token token) {
   io_uring_sqe* entry = next();
   io_uring_prep_poll_multishot(entry, static_cast<int>(slot), POLLIN);
   queue(entry, token);
 }
 
-void Engine::unwatch(Token token) {
+void UringEngine::unwatch(unsigned, Token token) {
   io_uring_sqe* entry = next();
   io_uring_prep_poll_remove(entry, token.encode());
   queue(entry, Token{});
 }
 
-void Engine::read(std::span<const iovec> parts, std::uint64_t offset, Token token) {
-  io_uring_sqe* entry = next();
-  if (parts.size() == 1)
-    io_uring_prep_read(entry, index_of(FileSlot::Image), parts[0].iov_base, static_cast<unsigned>(parts[0].iov_len),
-                       offset);
-  else
-    io_uring_prep_readv(entry, index_of(FileSlot::Image), parts.data(), static_cast<unsigned>(parts.size()), offset);
-  queue(entry, token);
+// Operations to hand over, or completions that the kernel posts only when asked.
+bool UringEngine::kernel_has_news() const {
+  const unsigned flags = ipc::load_once(*ring_.sq.kflags);
+  return io_uring_sq_ready(&ring_) > 0 || (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 }
 
-void Engine::write(std::span<const iovec> parts, std::uint64_t offset, bool durable, Token token) {
-  io_uring_sqe* entry = next();
-  if (parts.size() == 1)
-    io_uring_prep_write(entry, index_of(FileSlot::Image), parts[0].iov_base, static_cast<unsigned>(parts[0].iov_len),
-                        offset);
-  else
-    io_uring_prep_writev(entry, index_of(FileSlot::Image), parts.data(), static_cast<unsigned>(parts.size()), offset);
-  if (durable) entry->rw_flags = RWF_DSYNC;
-  queue(entry, token);
+int UringEngine::enter(Wait wait) {
+  if (!wait.sleeps() || io_uring_cq_ready(&ring_) > 0)
+    return kernel_has_news() ? io_uring_submit_and_get_events(&ring_) : 0;
+  if (wait.at_most == Wait::kForEver) return io_uring_submit_and_wait(&ring_, 1);
+  constexpr std::uint64_t kSecond = 1'000'000'000;
+  __kernel_timespec limit{.tv_sec = static_cast<long long>(wait.at_most / kSecond),
+                          .tv_nsec = static_cast<long long>(wait.at_most % kSecond)};
+  io_uring_cqe* first = nullptr;
+  return io_uring_submit_and_wait_timeout(&ring_, &first, 1, &limit, nullptr);
 }
 
-void Engine::flush(Token token) {
-  io_uring_sqe* entry = next();
-  io_uring_prep_fsync(entry, index_of(FileSlot::Image), IORING_FSYNC_DATASYNC);
-  queue(entry, token);
-}
-
-void Engine::fallocate(int mode, std::uint64_t offset, std::uint64_t length, Token token) {
-  io_uring_sqe* entry = next();
-  io_uring_prep_fallocate(entry, index_of(FileSlot::Image), mode, static_cast<off_t>(offset),
-                          static_cast<off_t>(length));
-  queue(entry, token);
+ipc::Result<std::span<const Event>> UringEngine::wait(Wait wait) {
+  const int result = enter(wait);
+  // EAGAIN, EBUSY: the kernel wants completions taken first. EINTR: a signal. ETIME: nothing came in time.
+  if (result < 0 && result != -EINTR && result != -EAGAIN && result != -EBUSY && result != -ETIME)
+    return ipc::failure(-result, "io_uring_enter");
+  unsigned head = 0;
+  unsigned seen = 0;
+  io_uring_cqe* completion = nullptr;
+  io_uring_for_each_cqe(&ring_, head, completion) {
+    if (seen == events_.size()) break;
+    events_[seen++] = {Token::decode(completion->user_data), completion->res,
+                       (completion->flags & IORING_CQE_F_MORE) != 0};
+  }
+  io_uring_cq_advance(&ring_, seen);
+  return std::span<const Event>(events_).first(seen);
 }
 
 }  // namespace blk

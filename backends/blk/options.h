@@ -1,0 +1,37 @@
+// How one disk is to be served.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "backends/virtio/memory_table.h"
+
+namespace blk {
+
+enum class EngineChoice : std::uint8_t { Best, IoUring, Plain };  // Best: io_uring if the host has it
+
+enum class Poll : std::uint8_t {
+  Off,       // sleep as soon as there is nothing to do
+  Adaptive,  // look for a while first, if that has paid lately
+  Busy,      // never sleep
+};
+
+enum class OnError : std::uint8_t {
+  Report,  // the guest gets an I/O error
+  Stop,    // the request is tried again until it succeeds, and nothing new is begun meanwhile
+};
+
+struct Options {
+  std::string serial;               // what GET_ID tells, at most 20 bytes
+  std::uint16_t queues = 1;         // 1 to virtio::kMaxQueues
+  std::uint16_t threads = 1;        // 1 to `queues`: queue i belongs to thread i modulo this
+  std::vector<std::uint16_t> cpus;  // thread i runs on the i-th of them, in turn; empty: anywhere
+  EngineChoice engine = EngineChoice::Best;
+  Poll poll = Poll::Off;
+  std::uint32_t poll_limit = 50'000;  // nanoseconds that Poll::Adaptive looks, at most
+  OnError on_error = OnError::Report;
+  virtio::Sealing sealing = virtio::Sealing::Required;
+};
+
+}  // namespace blk

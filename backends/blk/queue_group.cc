@@ -1,0 +1,326 @@
+#include "backends/blk/queue_group.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <numeric>
+
+#include "backends/blk/epoll_engine.h"
+#include "backends/blk/uring_engine.h"
+
+namespace blk {
+
+using ipc::Result;
+
+namespace {
+
+constexpr std::uint64_t kRetryPause = 1'000'000'000;  // nanoseconds between tries with OnError::Stop
+constexpr std::uint16_t kQuantum = 128;               // chains taken from one ring before the next has its turn
+
+Result<std::unique_ptr<Engine>> make_engine(EngineChoice choice) {
+  if (choice == EngineChoice::Plain) return EpollEngine::create();
+  auto ring = UringEngine::create();
+  if (ring) return std::move(*ring);
+  const int code = ring.error().code;
+  const bool off = code == ENOSYS || code == EPERM || code == EACCES || code == EINVAL;
+  if (choice == EngineChoice::IoUring || !off) return std::unexpected(std::move(ring).error());
+  return EpollEngine::create();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<QueueGroup>> QueueGroup::create(const Disk& disk, const Options& options) {
+  static_assert(kPoolSize <= kMaxInFlight);
+  auto engine = TRY(make_engine(options.engine));
+  auto store = TRY(make_store(disk.storage, *engine));
+  return std::unique_ptr<QueueGroup>(new QueueGroup(disk, options, std::move(engine), std::move(store)));
+}
+
+QueueGroup::QueueGroup(const Disk& disk, const Options& options, std::unique_ptr<Engine> engine,
+                       std::unique_ptr<Store> store)
+    : disk_(disk),
+      on_error_(options.on_error),
+      engine_(std::move(engine)),
+      store_(std::move(store)),
+      poller_(options.poll, options.poll_limit),
+      queues_(options.queues),
+      pool_(std::allocator<InFlight>().allocate(kPoolSize)),
+      free_(kPoolSize) {
+  std::iota(free_.rbegin(), free_.rend(), std::uint16_t{0});
+  running_.reserve(options.queues);
+  stalled_.reserve(kPoolSize);
+  plain_ = disk.storage.kind() == Storage::Kind::InMemory || dynamic_cast<UringEngine*>(engine_.get()) == nullptr;
+}
+
+std::uint64_t QueueGroup::now() {
+  const auto since = std::chrono::steady_clock::now().time_since_epoch();
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(since).count());
+}
+
+Token QueueGroup::kick_token(std::size_t queue) const {
+  return {
+      .op = Op::Kick, .queue = static_cast<std::uint8_t>(queue), .slot = 0, .generation = queues_[queue].generation};
+}
+
+Result<> QueueGroup::start(std::uint16_t index, virtio::Vring& ring) {
+  TRY(engine_->set_file(kick_slot(index), ring.kick()));
+  Queue& queue = queues_[index];
+  ++queue.generation;
+  queue.ring = &ring;
+  queue.look = true;  // the driver may have kicked before we watched
+  queue.kicked = true;
+  running_.push_back(index);
+  engine_->watch(kick_slot(index), kick_token(index));
+  return {};
+}
+
+void QueueGroup::stop(std::uint16_t index) {
+  engine_->unwatch(kick_slot(index), kick_token(index));
+  engine_->clear_file(kick_slot(index));
+  Queue& queue = queues_[index];
+  queue.ring = nullptr;
+  queue.look = false;
+  std::erase(running_, index);
+}
+
+std::uint64_t QueueGroup::prepare_sleep(bool closed) {
+  wait_ = Wait{.at_most = 0};
+  if (!closed && stalled_.empty()) {
+    const bool work = std::ranges::any_of(running_, [this](std::uint16_t index) { return queues_[index].look; });
+    if (work && !free_.empty()) return 0;
+    if (poller_.looks() && poller_.goes_on(now())) {
+      for (const std::uint16_t index : running_) queues_[index].look = !queues_[index].ring->failed();
+      return 0;
+    }
+    if (!free_.empty() && ask_for_kicks()) return 0;
+  }
+  const std::uint64_t time = now();
+  wait_.at_most = Wait::kForEver;
+  if (!stalled_.empty()) wait_.at_most = retry_at_ > time ? retry_at_ - time : 0;
+  return time;
+}
+
+// True if chains are there already.
+bool QueueGroup::ask_for_kicks() {
+  bool work = false;
+  for (const std::uint16_t index : running_) {
+    Queue& queue = queues_[index];
+    if (queue.kicked || queue.ring->failed()) continue;
+    queue.kicked = true;
+    queue.look = queue.ring->queue().request_kicks();
+    work |= queue.look;
+  }
+  return work;
+}
+
+bool QueueGroup::handle(const Event& event) {
+  switch (event.token.op) {
+    case Op::Kick:
+      on_kick(event);
+      return true;
+    case Op::DiskIo:
+      on_disk_io(event.token.slot, event.result);
+      return true;
+    case Op::Ignored:
+      return true;
+    case Op::FrontEnd:
+    case Op::Control:
+    case Op::Wake:
+      return false;
+  }
+  return false;
+}
+
+void QueueGroup::on_kick(const Event& event) {
+  Queue& queue = queues_[event.token.queue];
+  if (queue.ring == nullptr || event.token.generation != queue.generation) return;
+  if (event.result < 0) return queue.ring->fail();  // it is nothing that can be waited for
+  queue.look = !queue.ring->failed();
+  if (!event.more) engine_->watch(kick_slot(event.token.queue), event.token);
+}
+
+void QueueGroup::serve() {
+  if (!stalled_.empty()) return retry_stalled();
+  const std::uint64_t before = taken_;
+  if (++first_ >= running_.size()) first_ = 0;
+  for (std::size_t i = 0; i < running_.size(); ++i) {
+    const std::size_t turn = first_ + i < running_.size() ? first_ + i : first_ + i - running_.size();
+    Queue& queue = queues_[running_[turn]];
+    if (queue.look) serve(queue);
+  }
+  if (poller_.looks() && taken_ != before) poller_.found_work(now());
+}
+
+void QueueGroup::serve(Queue& queue) {
+  queue.look = false;
+  auto& ring = queue.ring->queue();
+  for (std::uint16_t taken = 0; taken < kQuantum && !free_.empty() && stalled_.empty(); ++taken) {
+    const auto head = ring.next(chain_);
+    if (!head) return queue.ring->fail();
+    if (!*head) return;
+    if (queue.kicked) {
+      ring.suppress_kicks();
+      queue.kicked = false;
+    }
+    take(queue, **head);
+  }
+  queue.look = true;
+}
+
+void QueueGroup::take(Queue& queue, const virtio::Head& head) {
+  ++taken_;
+  if (!head.chain) return queue.ring->queue().complete(head.index, 0);
+  const std::uint16_t slot = free_.back();
+  InFlight& entry = *std::construct_at(&pool_[slot]);
+  const auto parsed = parse(chain_, disk_.shape, entry.request);
+  if (!parsed) {
+    const Refusal& refusal = parsed.error();
+    const std::uint32_t written =
+        refusal.place ? write_status(*refusal.place, refusal.status, 0, refusal.data_bytes) : std::uint32_t{0};
+    return queue.ring->queue().complete(head.index, written);
+  }
+  free_.pop_back();
+  entry.queue = static_cast<std::uint16_t>(&queue - queues_.data());
+  entry.head = head.index;
+  if (entry.request.kind == Kind::GetId) write_id(chain_, disk_.serial);
+  carry_on(slot);
+}
+
+void QueueGroup::carry_on(std::uint16_t slot) {
+  bool more = true;
+  while (more) {
+    const Store::Outcome outcome = submit(slot);
+    if (!outcome) return;
+    more = advance(slot, *outcome);
+  }
+}
+
+Store::Outcome QueueGroup::submit(std::uint16_t slot) {
+  Request& request = pool_[slot].request;
+  switch (request.kind) {
+    case Kind::Read:
+      if (request.data.bytes() == 0) return 0;
+      return store_->read(request.data.rest(), request.offset, io_token(slot));
+    case Kind::Write:
+      if (request.data.bytes() == 0) return 0;
+      return store_->write(request.data.rest(), request.offset, disk_.write_through, io_token(slot));
+    case Kind::Flush:
+      return store_->flush(io_token(slot));
+    case Kind::GetId:
+      return 0;  // take() has written it
+    case Kind::Discard:
+    case Kind::WriteZeroes:
+      return submit_range(slot);
+  }
+  __builtin_unreachable();  // all kinds return
+}
+
+Store::Outcome QueueGroup::submit_range(std::uint16_t slot) {
+  Request& request = pool_[slot].request;
+  const std::span<Range> ranges = request.ranges.rest();
+  if (ranges.empty()) return store_->flush(io_token(slot));  // see advance_range()
+  const Range& range = ranges.front();
+  if (!request.by_writing) {
+    if (range.unmap) return store_->punch(range.offset, range.bytes, io_token(slot));
+    return store_->zero(range.offset, range.bytes, io_token(slot));
+  }
+  request.data.clear();
+  append_zeroes(request.data, range.bytes);
+  return store_->write(request.data.rest(), range.offset, false, io_token(slot));
+}
+
+bool QueueGroup::advance(std::uint16_t slot, int result) {
+  Request& request = pool_[slot].request;
+  if (result == -EINTR || result == -EAGAIN) return true;
+  if (request.kind == Kind::Discard || request.kind == Kind::WriteZeroes) return advance_range(slot, result);
+  const bool moves = request.kind == Kind::Read || request.kind == Kind::Write;
+  // Nothing was moved though something remains: the image ends before it should.
+  if (result < 0 || (moves && result == 0 && request.data.bytes() > 0)) {
+    fail(slot);
+    return false;
+  }
+  if (moves) {
+    const auto moved = static_cast<std::uint64_t>(result);
+    if (moved < request.data.bytes()) {
+      request.data.advance(moved);
+      request.offset += moved;
+      return true;
+    }
+  }
+  finish(slot, VIRTIO_BLK_S_OK);
+  return false;
+}
+
+bool QueueGroup::advance_range(std::uint16_t slot, int result) {
+  Request& request = pool_[slot].request;
+  if (request.ranges.rest().empty()) {  // nothing was asked for, or the flush below
+    if (result < 0)
+      fail(slot);
+    else
+      finish(slot, VIRTIO_BLK_S_OK);
+    return false;
+  }
+  if (result == -EOPNOTSUPP && !request.by_writing) {
+    if (request.kind == Kind::WriteZeroes) {
+      request.by_writing = true;
+      return true;
+    }
+    result = 0;  // what was discarded may read as anything: to do nothing is right
+  }
+  if (result < 0 || (request.by_writing && result == 0)) {
+    fail(slot);
+    return false;
+  }
+  Range& range = request.ranges.rest().front();
+  const std::uint64_t done = request.by_writing ? static_cast<std::uint64_t>(result) : range.bytes;
+  range.offset += done;
+  range.bytes -= done;
+  if (range.bytes == 0) request.ranges.drop_first();
+  if (!request.ranges.rest().empty()) return true;
+  // 5.2.6.2: zeroes are written as data is, so without a cache they are durable; a discard is a hint.
+  if (request.kind == Kind::WriteZeroes && disk_.write_through) return true;
+  finish(slot, VIRTIO_BLK_S_OK);
+  return false;
+}
+
+void QueueGroup::on_disk_io(std::uint16_t slot, int result) {
+  if (advance(slot, result)) carry_on(slot);
+}
+
+// It could not be done. With OnError::Stop it will be tried again from where it got to.
+void QueueGroup::fail(std::uint16_t slot) {
+  if (on_error_ == OnError::Report) return finish(slot, VIRTIO_BLK_S_IOERR);
+  if (!std::exchange(stopped_, true))
+    fmt::print(stderr, "bulkhead-blk: I/O error: stopped, and trying again every second\n");
+  if (stalled_.empty()) retry_at_ = now() + kRetryPause;
+  stalled_.push_back(slot);
+}
+
+void QueueGroup::retry_stalled() {
+  if (now() < retry_at_) return;
+  std::array<std::uint16_t, kPoolSize> again;
+  const auto end = std::ranges::copy(stalled_, again.begin()).out;
+  stalled_.clear();
+  std::for_each(again.begin(), end, [this](std::uint16_t slot) { carry_on(slot); });
+}
+
+// Who waits for rest, or for the end, does not wait for a disk that may never come back.
+void QueueGroup::give_up_stalled() {
+  for (const std::uint16_t slot : stalled_) finish(slot, VIRTIO_BLK_S_IOERR);
+  stalled_.clear();
+}
+
+void QueueGroup::finish(std::uint16_t slot, std::uint8_t status) {
+  const InFlight& entry = pool_[slot];
+  const Request& request = entry.request;
+  const std::uint32_t filled = status == VIRTIO_BLK_S_OK ? request.fills : 0;
+  const std::uint32_t written = write_status(request.status, status, filled, request.data_bytes);
+  queues_[entry.queue].ring->queue().complete(entry.head, written);
+  free_.push_back(slot);
+}
+
+void QueueGroup::publish() {
+  for (const std::uint16_t index : running_) queues_[index].ring->publish();
+}
+
+}  // namespace blk

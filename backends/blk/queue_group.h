@@ -1,0 +1,128 @@
+// The queues of one thread, from the driver's chain to the used ring: what runs for every request is here.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <vector>
+
+#include "backends/blk/engine.h"
+#include "backends/blk/options.h"
+#include "backends/blk/poller.h"
+#include "backends/blk/request.h"
+#include "backends/blk/store.h"
+#include "backends/virtio/device.h"
+
+namespace blk {
+
+// What all groups of a device know of it. Changes only while they are at rest or parked.
+struct Disk {
+  Storage storage;
+  DiskShape shape;
+  bool write_through = true;  // 5.2.6.2: each write is durable when it completes
+  std::array<std::byte, VIRTIO_BLK_ID_BYTES> serial{};
+};
+
+class QueueGroup {
+ public:
+  // To be called, like all that follows, by the thread that serves it. `disk` must outlive it.
+  static ipc::Result<std::unique_ptr<QueueGroup>> create(const Disk& disk, const Options& options);
+  QueueGroup(const QueueGroup&) = delete;
+  QueueGroup& operator=(const QueueGroup&) = delete;
+
+  Engine& engine() { return *engine_; }
+  bool plain_store() const { return plain_; }  // disk I/O is made by system calls of this thread
+
+  // As virtio::Device asks.
+  ipc::Result<> start(std::uint16_t index, virtio::Vring& ring);
+  void stop(std::uint16_t index);
+
+  // Looks at everything once: what has completed, what is new in the rings, and one publication. Sleeps first
+  // if there is nothing. While `closed` nothing new is taken, and what waits for its turn is not held up any
+  // more. `other(Event)` is told what is not about requests, before new ones are taken; if it returns false none are.
+  template <class Other>
+  ipc::Result<> round(bool closed, Other&& other) {
+    bool open = !closed;
+    const std::uint64_t asleep_since = prepare_sleep(closed);
+    const auto events = TRY(engine_->wait(wait_));
+    if (asleep_since != 0 && !events.empty()) poller_.slept(asleep_since, now());
+    for (const Event& event : events)
+      if (!handle(event)) open = other(event) && open;
+    if (closed) give_up_stalled();
+    if (open) serve();
+    publish();
+    return {};
+  }
+
+  // Requests that were taken and not yet given back.
+  std::size_t in_flight() const { return kPoolSize - free_.size(); }
+
+ private:
+  static constexpr std::uint16_t kPoolSize = 3072;  // and with it what is in flight at once; fits the engine's queues
+
+  struct Queue {
+    virtio::Vring* ring = nullptr;  // while it runs
+    std::uint32_t generation = 0;   // counts starts: an event of an earlier one is not ours
+    bool look = false;              // chains may be waiting
+    bool kicked = true;             // the driver kicks for the next chain
+  };
+  struct InFlight {
+    std::uint16_t queue;
+    std::uint16_t head;
+    Request request;
+  };
+
+  QueueGroup(const Disk& disk, const Options& options, std::unique_ptr<Engine> engine, std::unique_ptr<Store> store);
+  static std::uint64_t now();  // nanoseconds
+
+  // Sets wait_. When it sleeps: since when, otherwise 0.
+  std::uint64_t prepare_sleep(bool closed);
+  bool ask_for_kicks();
+  bool handle(const Event& event);
+  void on_kick(const Event& event);
+  void on_disk_io(std::uint16_t slot, int result);
+
+  // Takes what the rings have, a bounded number from each.
+  void serve();
+  void serve(Queue& queue);
+  void take(Queue& queue, const virtio::Head& head);
+  // Starts a request, or what remains of it, and goes on as long as that ends at once.
+  void carry_on(std::uint16_t slot);
+  Store::Outcome submit(std::uint16_t slot);
+  Store::Outcome submit_range(std::uint16_t slot);
+  // What came of the last step: true if the request needs another.
+  bool advance(std::uint16_t slot, int result);
+  bool advance_range(std::uint16_t slot, int result);
+  void fail(std::uint16_t slot);
+  void finish(std::uint16_t slot, std::uint8_t status);
+  void give_up_stalled();
+  void retry_stalled();
+  void publish();
+
+  Token kick_token(std::size_t queue) const;
+  static Token io_token(std::uint16_t slot) { return {.op = Op::DiskIo, .queue = 0, .slot = slot, .generation = 0}; }
+
+  const Disk& disk_;
+  const OnError on_error_;
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<Store> store_;
+  bool plain_ = false;
+  Poller poller_;
+  Wait wait_;
+  std::vector<Queue> queues_;  // of the device: those of other groups never run here
+  std::vector<std::uint16_t> running_;
+  std::size_t first_ = 0;  // of running_: which is served first, in turn
+  // Storage for each request that can be in flight, in which one lives from take() to finish(). Pages that
+  // were never needed were never touched.
+  struct Release {
+    void operator()(InFlight* pool) const { std::allocator<InFlight>().deallocate(pool, kPoolSize); }
+  };
+  std::unique_ptr<InFlight[], Release> pool_;
+  std::vector<std::uint16_t> free_;     // slots of pool_, the last used first
+  std::vector<std::uint16_t> stalled_;  // failed, and to be tried again
+  bool stopped_ = false;                // and that was said
+  std::uint64_t retry_at_ = 0;
+  std::uint64_t taken_ = 0;  // chains, ever
+  virtio::Chain chain_;      // the one being parsed
+};
+
+}  // namespace blk

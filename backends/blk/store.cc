@@ -1,0 +1,141 @@
+#include "backends/blk/store.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <numeric>
+
+#include "backends/blk/uring_engine.h"
+
+namespace blk {
+namespace {
+
+constexpr int kPunch = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE;
+constexpr int kZero = FALLOC_FL_KEEP_SIZE | FALLOC_FL_ZERO_RANGE;
+
+bool aligned(std::span<const iovec> parts, std::uint64_t offset, const Storage::Alignment& alignment) {
+  std::uint64_t memory = 0;
+  std::uint64_t length = 0;
+  for (const iovec& part : parts) {
+    memory |= reinterpret_cast<std::uintptr_t>(part.iov_base) | part.iov_len;
+    length += part.iov_len;
+  }
+  return (memory & (alignment.memory - 1)) == 0 && ((offset | length) & (alignment.offset - 1)) == 0;
+}
+
+class UringStore final : public Store {
+ public:
+  UringStore(const Storage& storage, UringEngine& engine) : storage_(storage), engine_(engine) {}
+
+  Outcome read(std::span<const iovec> parts, std::uint64_t offset, Token token) override {
+    io_uring_sqe* entry = engine_.next();
+    const int file = file_for(parts, offset);
+    if (parts.size() == 1)
+      io_uring_prep_read(entry, file, parts[0].iov_base, static_cast<unsigned>(parts[0].iov_len), offset);
+    else
+      io_uring_prep_readv(entry, file, parts.data(), static_cast<unsigned>(parts.size()), offset);
+    engine_.queue(entry, token);
+    return std::nullopt;
+  }
+
+  Outcome write(std::span<const iovec> parts, std::uint64_t offset, bool durable, Token token) override {
+    io_uring_sqe* entry = engine_.next();
+    const int file = file_for(parts, offset);
+    if (parts.size() == 1)
+      io_uring_prep_write(entry, file, parts[0].iov_base, static_cast<unsigned>(parts[0].iov_len), offset);
+    else
+      io_uring_prep_writev(entry, file, parts.data(), static_cast<unsigned>(parts.size()), offset);
+    if (durable) entry->rw_flags = RWF_DSYNC;
+    engine_.queue(entry, token);
+    return std::nullopt;
+  }
+
+  Outcome flush(Token token) override {
+    io_uring_sqe* entry = engine_.next();
+    io_uring_prep_fsync(entry, index_of(FileSlot::Image), IORING_FSYNC_DATASYNC);
+    engine_.queue(entry, token);
+    return std::nullopt;
+  }
+
+  Outcome punch(std::uint64_t offset, std::uint64_t length, Token token) override {
+    return allocate(kPunch, offset, length, token);
+  }
+  Outcome zero(std::uint64_t offset, std::uint64_t length, Token token) override {
+    return allocate(kZero, offset, length, token);
+  }
+
+ private:
+  int file_for(std::span<const iovec> parts, std::uint64_t offset) const {
+    const bool fits = !storage_.direct() || aligned(parts, offset, storage_.alignment());
+    return static_cast<int>(index_of(fits ? FileSlot::Image : FileSlot::Unaligned));
+  }
+  Outcome allocate(int mode, std::uint64_t offset, std::uint64_t length, Token token) {
+    io_uring_sqe* entry = engine_.next();
+    io_uring_prep_fallocate(entry, index_of(FileSlot::Image), mode, static_cast<off_t>(offset),
+                            static_cast<off_t>(length));
+    engine_.queue(entry, token);
+    return std::nullopt;
+  }
+
+  const Storage& storage_;
+  UringEngine& engine_;
+};
+
+// By calls that return when it is done.
+class PlainStore final : public Store {
+ public:
+  explicit PlainStore(const Storage& storage) : storage_(storage) {}
+
+  Outcome read(std::span<const iovec> parts, std::uint64_t offset, Token) override {
+    return outcome(::preadv2(file_for(parts, offset), parts.data(), static_cast<int>(parts.size()),
+                             static_cast<off_t>(offset), 0));
+  }
+  Outcome write(std::span<const iovec> parts, std::uint64_t offset, bool durable, Token) override {
+    return outcome(::pwritev2(file_for(parts, offset), parts.data(), static_cast<int>(parts.size()),
+                              static_cast<off_t>(offset), durable ? RWF_DSYNC : 0));
+  }
+  Outcome flush(Token) override { return outcome(::fdatasync(storage_.file().get())); }
+  Outcome punch(std::uint64_t offset, std::uint64_t length, Token) override { return allocate(kPunch, offset, length); }
+  Outcome zero(std::uint64_t offset, std::uint64_t length, Token) override { return allocate(kZero, offset, length); }
+
+ private:
+  static Outcome outcome(ssize_t result) { return result < 0 ? -errno : static_cast<int>(result); }
+  int file_for(std::span<const iovec> parts, std::uint64_t offset) const {
+    const bool fits = !storage_.direct() || aligned(parts, offset, storage_.alignment());
+    return (fits ? storage_.file() : storage_.buffered_file()).get();
+  }
+  Outcome allocate(int mode, std::uint64_t offset, std::uint64_t length) const {
+    return outcome(::fallocate(storage_.file().get(), mode, static_cast<off_t>(offset), static_cast<off_t>(length)));
+  }
+
+  const Storage& storage_;
+};
+
+class NullStore final : public Store {
+ public:
+  Outcome read(std::span<const iovec> parts, std::uint64_t, Token) override { return bytes(parts); }
+  Outcome write(std::span<const iovec> parts, std::uint64_t, bool, Token) override { return bytes(parts); }
+  Outcome flush(Token) override { return 0; }
+  Outcome punch(std::uint64_t, std::uint64_t, Token) override { return 0; }
+  Outcome zero(std::uint64_t, std::uint64_t, Token) override { return 0; }
+
+ private:
+  static int bytes(std::span<const iovec> parts) {
+    std::size_t sum = 0;
+    for (const iovec& part : parts) sum += part.iov_len;
+    return static_cast<int>(sum);  // a request is below 2 GiB
+  }
+};
+
+}  // namespace
+
+ipc::Result<std::unique_ptr<Store>> make_store(const Storage& storage, Engine& engine) {
+  if (storage.kind() == Storage::Kind::Null) return std::make_unique<NullStore>();
+  auto* uring = dynamic_cast<UringEngine*>(&engine);
+  if (uring == nullptr || storage.kind() == Storage::Kind::InMemory) return std::make_unique<PlainStore>(storage);
+  TRY(uring->set_file(index_of(FileSlot::Image), storage.file()));
+  if (storage.direct()) TRY(uring->set_file(index_of(FileSlot::Unaligned), storage.buffered_file()));
+  return std::make_unique<UringStore>(storage, *uring);
+}
+
+}  // namespace blk
