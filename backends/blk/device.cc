@@ -90,13 +90,16 @@ void Device::accept(std::uint64_t features) {
                  .read_only = disk_.storage.read_only(),
                  .discard = accepted(VIRTIO_BLK_F_DISCARD),
                  .write_zeroes = accepted(VIRTIO_BLK_F_WRITE_ZEROES)};
-  set_cache(true);
+  if (features == 0) cache_ = true;  // a new front end
+  set_cache(cache_);
 }
 
-// 5.2.5.2, 5.2.6.2: a driver that does not know of FLUSH sees no write cache, and none can be on.
+// 5.2.5.2, 5.2.6.2: a driver that does not know of FLUSH sees no write cache, and none can be on. A front end may
+// look before any driver has said what it knows, and show its copy later: that says what will be.
 void Device::set_cache(bool on) {
-  config_.wce = on && accepted(VIRTIO_BLK_F_FLUSH) ? 1 : 0;
-  disk_.write_through = config_.wce == 0;
+  cache_ = on;
+  config_.wce = on && (accepted_ == 0 || accepted(VIRTIO_BLK_F_FLUSH)) ? 1 : 0;
+  disk_.write_through = !on || !accepted(VIRTIO_BLK_F_FLUSH);
 }
 
 Result<> Device::configure(std::uint32_t offset, std::span<const std::byte> bytes) {

@@ -67,6 +67,7 @@ class Device final : public virtio::Device {
   Disk disk_;
   std::uint64_t features_ = 0;
   std::uint64_t accepted_ = 0;
+  bool cache_ = true;  // what the driver has chosen, of CONFIG_WCE
   virtio_blk_config config_{};
   ipc::UniqueFd news_;  // of workers for the main group
   std::unique_ptr<QueueGroup> main_;

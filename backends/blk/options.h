@@ -23,10 +23,10 @@ enum class OnError : std::uint8_t {
 };
 
 struct Options {
-  std::string serial;               // what GET_ID tells, at most 20 bytes
-  std::uint16_t queues = 1;         // 1 to virtio::kMaxQueues
-  std::uint16_t threads = 1;        // 1 to `queues`: queue i belongs to thread i modulo this
-  std::vector<std::uint16_t> cpus;  // thread i runs on the i-th of them, in turn; empty: anywhere
+  std::string serial = {};               // what GET_ID tells, at most 20 bytes
+  std::uint16_t queues = 1;              // 1 to virtio::kMaxQueues
+  std::uint16_t threads = 1;             // 1 to `queues`: queue i belongs to thread i modulo this
+  std::vector<std::uint16_t> cpus = {};  // thread i runs on the i-th of them, in turn; empty: anywhere
   EngineChoice engine = EngineChoice::Best;
   Poll poll = Poll::Off;
   std::uint32_t poll_limit = 50'000;  // nanoseconds that Poll::Adaptive looks, at most

@@ -68,7 +68,7 @@ Result<> QueueGroup::start(std::uint16_t index, virtio::Vring& ring) {
   ++queue.generation;
   queue.ring = &ring;
   queue.look = true;  // the driver may have kicked before we watched
-  queue.kicked = true;
+  queue.kicked = false;  // nobody has asked yet, or a predecessor has long ago
   running_.push_back(index);
   engine_->watch(kick_slot(index), kick_token(index));
   return {};

@@ -16,9 +16,12 @@ namespace support {
 inline constexpr std::size_t kSector = 512;
 inline constexpr std::uint8_t kUntouched = 0xaa;  // a status byte that nobody wrote
 
-// A disk in memory whose byte i of sector s is s + i.
-inline ipc::UniqueFd make_disk(std::size_t sectors) {
-  ipc::UniqueFd disk(::memfd_create("test-disk", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+enum class DiskPlace : std::uint8_t { Here, Memory };
+
+// A disk whose byte i of sector s is s + i: a file without a name in the current folder, or in memory.
+inline ipc::UniqueFd make_disk(std::size_t sectors, DiskPlace place = DiskPlace::Here) {
+  ipc::UniqueFd disk(place == DiskPlace::Here ? ::open(".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)
+                                              : ::memfd_create("test-disk", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   for (std::size_t s = 0; s < sectors; ++s) {
     std::array<std::uint8_t, kSector> sector;
     for (std::size_t i = 0; i < kSector; ++i) sector[i] = static_cast<std::uint8_t>(s + i);
