@@ -39,8 +39,12 @@ Result<> check(const Options& options) {
 Result<std::unique_ptr<Device>> Device::create(Storage storage, const Options& options) {
   TRY(check(options));
   std::unique_ptr<Device> device(new Device(std::move(storage), options));
+  if (options.telemetry == nullptr) {
+    device->counters_ = TRY(telemetry::Segment::create(kOperationNames, options.queues));
+    device->options_.telemetry = &*device->counters_;
+  }
   if (const auto cpu = cpu_of(options, 0)) TRY(run_on(*cpu));
-  device->main_ = TRY(QueueGroup::create(device->disk_, options));
+  device->main_ = TRY(QueueGroup::create(device->disk_, device->options_));
   if (options.threads == 1) return device;
 
   device->news_ = ipc::UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));

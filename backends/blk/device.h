@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "backends/blk/options.h"
@@ -63,7 +64,8 @@ class Device final : public virtio::Device {
   // The worker that serves queue `index`; none for the main group's.
   Worker* worker_of(std::uint16_t index) const;
 
-  const Options options_;
+  Options options_;
+  std::optional<telemetry::Segment> counters_;  // where nobody else looks
   Disk disk_;
   std::uint64_t features_ = 0;
   std::uint64_t accepted_ = 0;

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "backends/limits/limiter.h"
+#include "backends/telemetry/segment.h"
 #include "backends/virtio/memory_table.h"
 
 namespace blk {
@@ -31,6 +33,8 @@ struct Options {
   Poll poll = Poll::Off;
   std::uint32_t poll_limit = 50'000;  // nanoseconds that Poll::Adaptive looks, at most
   OnError on_error = OnError::Report;
+  limits::Limiter* limiter = nullptr;             // borrowed; none: no limits
+  const telemetry::Segment* telemetry = nullptr;  // borrowed, of kOperationNames and `queues`; none: nobody looks
   virtio::Sealing sealing = virtio::Sealing::Required;
 };
 

@@ -15,6 +15,7 @@ using ipc::Result;
 namespace {
 
 constexpr std::uint64_t kRetryPause = 1'000'000'000;  // nanoseconds between tries with OnError::Stop
+constexpr std::uint64_t kAskAgain = 100'000'000;      // nanoseconds: limits that were lifted hold no longer than that
 constexpr std::uint16_t kQuantum = 128;               // chains taken from one ring before the next has its turn
 
 Result<std::unique_ptr<Engine>> make_engine(EngineChoice choice) {
@@ -25,6 +26,20 @@ Result<std::unique_ptr<Engine>> make_engine(EngineChoice choice) {
   const bool off = code == ENOSYS || code == EPERM || code == EACCES || code == EINVAL;
   if (choice == EngineChoice::IoUring || !off) return std::unexpected(std::move(ring).error());
   return EpollEngine::create();
+}
+
+struct Cost {
+  limits::Direction direction;
+  std::uint64_t bytes;
+};
+
+// What a request that has not begun takes of the limits.
+Cost cost_of(Request& request) {
+  if (request.kind == Kind::Read) return {limits::Direction::Read, request.data.bytes()};
+  std::uint64_t bytes = request.kind == Kind::Write ? request.data.bytes() : 0;
+  if (request.kind == Kind::WriteZeroes)
+    for (const Range& range : request.ranges.rest()) bytes += range.bytes;
+  return {limits::Direction::Write, bytes};
 }
 
 }  // namespace
@@ -40,12 +55,14 @@ QueueGroup::QueueGroup(const Disk& disk, const Options& options, std::unique_ptr
                        std::unique_ptr<Store> store)
     : disk_(disk),
       on_error_(options.on_error),
+      limiter_(options.limiter),
       engine_(std::move(engine)),
       store_(std::move(store)),
       poller_(options.poll, options.poll_limit),
-      queues_(options.queues),
       pool_(std::allocator<InFlight>().allocate(kPoolSize)),
       free_(kPoolSize) {
+  queues_.reserve(options.queues);
+  for (std::uint16_t i = 0; i < options.queues; ++i) queues_.push_back({.recorder = options.telemetry->queue(i)});
   std::iota(free_.rbegin(), free_.rend(), std::uint16_t{0});
   running_.reserve(options.queues);
   stalled_.reserve(kPoolSize);
@@ -67,7 +84,7 @@ Result<> QueueGroup::start(std::uint16_t index, virtio::Vring& ring) {
   Queue& queue = queues_[index];
   ++queue.generation;
   queue.ring = &ring;
-  queue.look = true;  // the driver may have kicked before we watched
+  queue.look = true;     // the driver may have kicked before we watched
   queue.kicked = false;  // nobody has asked yet, or a predecessor has long ago
   running_.push_back(index);
   engine_->watch(kick_slot(index), kick_token(index));
@@ -86,9 +103,10 @@ void QueueGroup::stop(std::uint16_t index) {
 std::uint64_t QueueGroup::prepare_sleep(bool closed) {
   wait_ = Wait{.at_most = 0};
   if (!closed && stalled_.empty()) {
-    const bool work = std::ranges::any_of(running_, [this](std::uint16_t index) { return queues_[index].look; });
-    if (work && !free_.empty()) return 0;
-    if (poller_.looks() && poller_.goes_on(now())) {
+    const auto waits = [this](std::uint16_t index) { return queues_[index].look && !queues_[index].held; };
+    if (std::ranges::any_of(running_, waits) && !free_.empty()) return 0;
+    if (poller_.looks()) time_ = now();
+    if (poller_.looks() && poller_.goes_on(time_)) {
       for (const std::uint16_t index : running_) queues_[index].look = !queues_[index].ring->failed();
       return 0;
     }
@@ -96,7 +114,14 @@ std::uint64_t QueueGroup::prepare_sleep(bool closed) {
   }
   const std::uint64_t time = now();
   wait_.at_most = Wait::kForEver;
-  if (!stalled_.empty()) wait_.at_most = retry_at_ > time ? retry_at_ - time : 0;
+  const auto until = [&](std::uint64_t then) {
+    wait_.at_most = std::min(wait_.at_most, then > time ? then - time : std::uint64_t{0});
+  };
+  if (!stalled_.empty()) until(retry_at_);
+  if (limiter_ != nullptr && !closed) {
+    for (const std::uint16_t index : running_)
+      if (queues_[index].held) until(queues_[index].ask_at);
+  }
   return time;
 }
 
@@ -135,6 +160,7 @@ void QueueGroup::on_kick(const Event& event) {
   Queue& queue = queues_[event.token.queue];
   if (queue.ring == nullptr || event.token.generation != queue.generation) return;
   if (event.result < 0) return queue.ring->fail();  // it is nothing that can be waited for
+  queue.recorder.kicked();
   queue.look = !queue.ring->failed();
   if (!event.more) engine_->watch(kick_slot(event.token.queue), event.token);
 }
@@ -146,15 +172,16 @@ void QueueGroup::serve() {
   for (std::size_t i = 0; i < running_.size(); ++i) {
     const std::size_t turn = first_ + i < running_.size() ? first_ + i : first_ + i - running_.size();
     Queue& queue = queues_[running_[turn]];
+    if (queue.held && !resume(queue)) continue;
     if (queue.look) serve(queue);
   }
-  if (poller_.looks() && taken_ != before) poller_.found_work(now());
+  if (poller_.looks() && taken_ != before) poller_.found_work(time_);
 }
 
 void QueueGroup::serve(Queue& queue) {
   queue.look = false;
   auto& ring = queue.ring->queue();
-  for (std::uint16_t taken = 0; taken < kQuantum && !free_.empty() && stalled_.empty(); ++taken) {
+  for (std::uint16_t taken = 0; taken < kQuantum && !free_.empty() && stalled_.empty() && !queue.held; ++taken) {
     const auto head = ring.next(chain_);
     if (!head) return queue.ring->fail();
     if (!*head) return;
@@ -172,18 +199,24 @@ void QueueGroup::take(Queue& queue, const virtio::Head& head) {
   if (!head.chain) return queue.ring->queue().complete(head.index, 0);
   const std::uint16_t slot = free_.back();
   InFlight& entry = *std::construct_at(&pool_[slot]);
+  entry.request.kind = Kind::GetId;  // what is counted for one that is nothing else
   const auto parsed = parse(chain_, disk_.shape, entry.request);
   if (!parsed) {
     const Refusal& refusal = parsed.error();
     const std::uint32_t written =
         refusal.place ? write_status(*refusal.place, refusal.status, 0, refusal.data_bytes) : std::uint32_t{0};
+    queue.recorder.submitted(queue.ring->queue().in_flight());
+    queue.recorder.finished(static_cast<std::size_t>(entry.request.kind), 0, 0, false);
     return queue.ring->queue().complete(head.index, written);
   }
   free_.pop_back();
+  queue.recorder.submitted(queue.ring->queue().in_flight());
   entry.queue = static_cast<std::uint16_t>(&queue - queues_.data());
   entry.head = head.index;
+  entry.since = time_;
+  entry.bytes = cost_of(entry.request).bytes;
   if (entry.request.kind == Kind::GetId) write_id(chain_, disk_.serial);
-  carry_on(slot);
+  if (limiter_ == nullptr || !limiter_->active() || admit(queue, slot)) carry_on(slot);
 }
 
 void QueueGroup::carry_on(std::uint16_t slot) {
@@ -191,6 +224,7 @@ void QueueGroup::carry_on(std::uint16_t slot) {
   while (more) {
     const Store::Outcome outcome = submit(slot);
     if (!outcome) return;
+    if (plain_) time_ = now();  // that took its time
     more = advance(slot, *outcome);
   }
 }
@@ -304,10 +338,36 @@ void QueueGroup::retry_stalled() {
   std::for_each(again.begin(), end, [this](std::uint16_t slot) { carry_on(slot); });
 }
 
-// Who waits for rest, or for the end, does not wait for a disk that may never come back.
-void QueueGroup::give_up_stalled() {
+void QueueGroup::let_go() {
   for (const std::uint16_t slot : stalled_) finish(slot, VIRTIO_BLK_S_IOERR);
   stalled_.clear();
+  if (limiter_ == nullptr) return;
+  for (const std::uint16_t index : running_)
+    if (const auto held = std::exchange(queues_[index].held, std::nullopt)) carry_on(*held);
+}
+
+bool QueueGroup::admit(Queue& queue, std::uint16_t slot) {
+  Request& request = pool_[slot].request;
+  const auto [direction, bytes] = cost_of(request);
+  if (request.kind == Kind::GetId) return true;
+  const std::uint64_t time = now();
+  const std::uint64_t wait = limiter_->admit(direction, bytes, time);
+  if (wait == 0) return true;
+  if (!queue.held) queue.held_since = time;
+  queue.held = slot;
+  queue.ask_at = time + std::min(wait, kAskAgain);
+  return false;
+}
+
+bool QueueGroup::resume(Queue& queue) {
+  if (now() < queue.ask_at) return false;
+  const std::uint16_t slot = *queue.held;
+  if (!admit(queue, slot)) return false;
+  queue.recorder.throttled(now() - queue.held_since);
+  queue.held.reset();
+  queue.look = true;
+  carry_on(slot);
+  return true;
 }
 
 void QueueGroup::finish(std::uint16_t slot, std::uint8_t status) {
@@ -315,12 +375,16 @@ void QueueGroup::finish(std::uint16_t slot, std::uint8_t status) {
   const Request& request = entry.request;
   const std::uint32_t filled = status == VIRTIO_BLK_S_OK ? request.fills : 0;
   const std::uint32_t written = write_status(request.status, status, filled, request.data_bytes);
-  queues_[entry.queue].ring->queue().complete(entry.head, written);
+  Queue& queue = queues_[entry.queue];
+  queue.recorder.finished(static_cast<std::size_t>(request.kind), entry.bytes, time_ - entry.since,
+                          status == VIRTIO_BLK_S_OK);
+  queue.ring->queue().complete(entry.head, written);
   free_.push_back(slot);
 }
 
 void QueueGroup::publish() {
-  for (const std::uint16_t index : running_) queues_[index].ring->publish();
+  for (const std::uint16_t index : running_)
+    if (queues_[index].ring->publish()) queues_[index].recorder.interrupted();
 }
 
 }  // namespace blk

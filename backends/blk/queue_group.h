@@ -32,7 +32,7 @@ class QueueGroup {
   Engine& engine() { return *engine_; }
   bool plain_store() const { return plain_; }  // disk I/O is made by system calls of this thread
 
-  // As virtio::Device asks.
+  // As virtio::Device asks. Nothing of the ring is in flight at either.
   ipc::Result<> start(std::uint16_t index, virtio::Vring& ring);
   void stop(std::uint16_t index);
 
@@ -44,10 +44,11 @@ class QueueGroup {
     bool open = !closed;
     const std::uint64_t asleep_since = prepare_sleep(closed);
     const auto events = TRY(engine_->wait(wait_));
-    if (asleep_since != 0 && !events.empty()) poller_.slept(asleep_since, now());
+    if (asleep_since != 0 || !events.empty()) time_ = now();
+    if (asleep_since != 0 && !events.empty()) poller_.slept(asleep_since, time_);
     for (const Event& event : events)
       if (!handle(event)) open = other(event) && open;
-    if (closed) give_up_stalled();
+    if (closed) let_go();
     if (open) serve();
     publish();
     return {};
@@ -64,10 +65,17 @@ class QueueGroup {
     std::uint32_t generation = 0;   // counts starts: an event of an earlier one is not ours
     bool look = false;              // chains may be waiting
     bool kicked = true;             // the driver kicks for the next chain
+    // The limits hold a request back, and with it the queue: since when, and when to ask again.
+    std::optional<std::uint16_t> held = {};
+    std::uint64_t held_since = 0;
+    std::uint64_t ask_at = 0;
+    telemetry::QueueRecorder recorder;
   };
   struct InFlight {
     std::uint16_t queue;
     std::uint16_t head;
+    std::uint64_t since;  // when it was taken
+    std::uint64_t bytes;  // that it moves
     Request request;
   };
 
@@ -94,8 +102,13 @@ class QueueGroup {
   bool advance_range(std::uint16_t slot, int result);
   void fail(std::uint16_t slot);
   void finish(std::uint16_t slot, std::uint8_t status);
-  void give_up_stalled();
+  // Who waits for rest, or for the end, waits neither for limits nor for a disk that may never come back.
+  void let_go();
   void retry_stalled();
+  // May the request begin, or is it held back?
+  bool admit(Queue& queue, std::uint16_t slot);
+  // The held request of a queue begins, if it may now.
+  bool resume(Queue& queue);
   void publish();
 
   Token kick_token(std::size_t queue) const;
@@ -103,6 +116,7 @@ class QueueGroup {
 
   const Disk& disk_;
   const OnError on_error_;
+  limits::Limiter* const limiter_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Store> store_;
   bool plain_ = false;
@@ -122,6 +136,7 @@ class QueueGroup {
   bool stopped_ = false;                // and that was said
   std::uint64_t retry_at_ = 0;
   std::uint64_t taken_ = 0;  // chains, ever
+  std::uint64_t time_ = 0;   // of this round: latencies are told by it
   virtio::Chain chain_;      // the one being parsed
 };
 

@@ -9,6 +9,7 @@
 #include <expected>
 #include <optional>
 #include <span>
+#include <string_view>
 
 #include "backends/virtio/chain.h"
 
@@ -25,6 +26,8 @@ inline constexpr std::uint32_t kMaxDiscardSectors = 1 << 21;
 inline constexpr std::uint32_t kMaxZeroSectors = 1 << 15;
 
 enum class Kind : std::uint8_t { Read, Write, Flush, GetId, Discard, WriteZeroes };
+// What telemetry calls them, in that order.
+inline constexpr std::array<std::string_view, 6> kOperationNames{"read", "write", "flush", "id", "discard", "zeroes"};
 
 // Guest memory that a request reads or writes, in order. clear() comes first.
 class DataVector {

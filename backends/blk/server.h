@@ -30,6 +30,7 @@ class Server {
   // and images.
   ipc::Result<> seal(sandbox::BlkRole role, sandbox::Slots slots);
 
+  std::uint64_t sectors() const { return device_->storage().sectors(); }
   // How requests are carried out, for people: "io_uring, direct I/O, 2 threads".
   std::string describe() const;
 

@@ -14,8 +14,10 @@ void signal(const ipc::UniqueFd& eventfd) {
 
 }  // namespace
 
-void Vring::publish() {
-  if (queue_->publish()) signal(call_);
+bool Vring::publish() {
+  const bool interrupts = queue_->publish();
+  if (interrupts) signal(call_);
+  return interrupts;
 }
 
 void Vring::fail() {

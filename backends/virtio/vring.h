@@ -18,8 +18,8 @@ class Vring {
   // Only while running(). The queue is of the device that was told by Device::start().
   Queue& queue() { return *queue_; }
 
-  // Shows the driver what was completed, with at most one interrupt.
-  void publish();
+  // Shows the driver what was completed, with at most one interrupt. True if there was one.
+  bool publish();
   // After a RingError: no chain is taken any more, what is in flight still completes, and the front
   // end hears of it by the ring's error eventfd. Only a new start or a reset helps.
   void fail();
