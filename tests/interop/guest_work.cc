@@ -1,5 +1,6 @@
 #include "tests/interop/guest_work.h"
 
+#include <cstdlib>
 #include <iostream>
 #include <sstream>
 
@@ -14,16 +15,14 @@ using system_test::GuestShell;
 void look(GuestShell& guest, const Effort& effort) {
   CHECK(guest.run("cat /sys/block/vdb/serial; echo") == std::string(kSerial) + "\n");
   CHECK(guest.run("ls /sys/block/vdb/mq | wc -l") == std::to_string(kQueues) + "\n");
+  CHECK(guest.run("cat /sys/block/vdb/cache_type") == "write back\n");
   CHECK(guest.run("lsblk -brdno NAME,SIZE,RO,PHY-SEC,LOG-SEC,DISC-GRAN /dev/vdb") ==
         "vdb " + std::to_string(effort.size) + " 0 4096 512 4096\n");
 }
 
 void load_and_trim(GuestShell& guest, const Disk& disk, unsigned mebibytes) {
   REQUIRE_THAT(guest.run("mkfs.ext4 -q /dev/vdb && mount /dev/vdb /mnt && echo mounted"), Contains("mounted"));
-  const std::string fio =
-      guest.run("fio --name=verify --directory=/mnt --size=" + std::to_string(mebibytes) +
-                "M --rw=randwrite --bsrange=4k-64k --ioengine=libaio --direct=1 --iodepth=16 --numjobs=2 --fsync=128 "
-                "--verify=crc32c --verify_fatal=1 --thread --group_reporting");
+  const std::string fio = guest.run(verified_load(mebibytes));
   std::cout << summary(fio);
   CHECK_THAT(fio, Contains("err= 0"));
 
@@ -68,6 +67,13 @@ void work_with_files(GuestShell& guest, Disk& disk, const Effort& effort) {
   CHECK(complaints(guest) == "");
 }
 
+std::string verified_load(unsigned mebibytes, const std::string& more) {
+  return "fio --name=verify --directory=/mnt --size=" + std::to_string(mebibytes) +
+         "M --rw=randwrite --bsrange=4k-64k --ioengine=libaio --direct=1 --iodepth=16 --numjobs=2 --fsync=128 "
+         "--verify=crc32c --verify_fatal=1 --verify_backlog=256 --thread --group_reporting " +
+         more;
+}
+
 std::string complaints(GuestShell& guest) {
   return guest.run(
       "dmesg --notime --color=never | grep -i -E 'I/O error|EXT4-fs (error|warning)|blocked for more|timeout'");
@@ -77,10 +83,14 @@ std::string summary(const std::string& fio) {
   std::istringstream lines(fio);
   std::string told;
   for (std::string line; std::getline(lines, line);)
-    if (line.find("IOPS=") != std::string::npos || line.find("err=") != std::string::npos ||
-        line.find("verify:") != std::string::npos)
+    if (line.find("IOPS=") != std::string::npos || line.find("err=") != std::string::npos)
       told += "fio: " + line.substr(line.find_first_not_of(' ')) + "\n";
   return told;
+}
+
+std::uint64_t number_after(const std::string& text, const std::string& key) {
+  const std::size_t at = text.find(key);
+  return at == std::string::npos ? 0 : std::strtoull(text.c_str() + at + key.size(), nullptr, 10);
 }
 
 }  // namespace interop

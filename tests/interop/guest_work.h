@@ -19,10 +19,16 @@ struct Effort {
 // trims it, grows it, discards it. Checks what the guest and the image show, and prints what it measured.
 void work_with_files(system_test::GuestShell& guest, Disk& disk, const Effort& effort);
 
+// A command of the guest: two jobs of fio that write so many MiB each in /mnt and verify them.
+std::string verified_load(unsigned mebibytes, const std::string& more = "");
+
 // What the guest's kernel says of disks that do not work: nothing when all is well.
 std::string complaints(system_test::GuestShell& guest);
 
 // The lines of fio's output that tell what it did.
 std::string summary(const std::string& fio);
+
+// The number that follows `key` in the text, 0 if there is none.
+std::uint64_t number_after(const std::string& text, const std::string& key);
 
 }  // namespace interop

@@ -17,13 +17,14 @@ std::vector<std::string> arguments_of(const QemuOptions& options) {
   add("-accel", "tcg,thread=multi");
   add("-cpu", "max");
   add("-smp", std::to_string(kQueues));
-  add("-m", "384M");
+  add("-m", "384M,slots=1,maxmem=1G");
   add("-object", "memory-backend-memfd,id=ram,size=384M,share=on");
   add("-chardev", "stdio,id=console,signal=off");
   add("-serial", "chardev:console");
   add("-kernel", guest("cloud/vmlinux"));
   add("-initrd", guest("cloud/initramfs"));
-  add("-append", "console=ttyS0 root=/dev/vda ro panic=-1 init=/bin/sh quiet mitigations=off");
+  add("-append",
+      "console=ttyS0 root=/dev/vda ro panic=-1 init=/bin/sh quiet mitigations=off memhp_default_state=online");
   add("-drive", "file=" + guest("tools.ext4") + ",format=raw,readonly=on,if=none,id=root");
   add("-device", "virtio-blk-pci,drive=root");
   add("-chardev", "socket,id=disk,path=" + options.disk + ",reconnect=1");

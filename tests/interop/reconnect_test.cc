@@ -17,10 +17,7 @@ TEST_CASE("QEMU: a back end that is killed every second for a minute costs the g
   REQUIRE(qemu.reach_shell());
   REQUIRE_THAT(qemu.run("mkfs.ext4 -q /dev/vdb && mount /dev/vdb /mnt && echo mounted"), Contains("mounted"));
 
-  qemu.send(
-      "fio --name=kills --directory=/mnt --size=8M --rw=randwrite --bs=4k --ioengine=libaio --direct=1 --iodepth=16 "
-      "--numjobs=2 --fsync=64 --verify=crc32c --verify_fatal=1 --verify_backlog=256 --time_based --runtime=65 --thread "
-      "--group_reporting; echo 'fio 'ended\n");
+  qemu.send(verified_load(8, "--time_based --runtime=65") + "; echo 'fio 'ended\n");
   const auto end = std::chrono::steady_clock::now() + Seconds(60);
   std::mt19937 random(std::random_device{}());
   int kills = 0;
