@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <span>
 #include <type_traits>
@@ -41,6 +42,16 @@ class GuestBuffer {
   // The bytes from `offset` on, at most `length`; nothing if the buffer is shorter than that.
   std::optional<GuestBuffer> part(std::size_t offset, std::size_t length) const;
 
+  // Copies the `index`th T of the buffer out of guest RAM, once, whatever its alignment. False if there is none.
+  template <class T>
+    requires std::is_trivially_copyable_v<T>
+  bool load(std::size_t index, T& out) const {
+    if (index >= bytes_.size() / sizeof(T)) return false;
+    std::memcpy(&out, bytes_.data() + index * sizeof(T), sizeof(T));
+    std::atomic_signal_fence(std::memory_order_seq_cst);  // the compiler may not fetch the source again
+    return true;
+  }
+
   // The buffer as `count` shared objects of type T, for rings: each is only to be touched by
   // load_once() and std::atomic_ref. Nothing if it is too short or misaligned for T.
   template <class T>
@@ -70,7 +81,20 @@ class GuestMemory {
   bool empty() const { return regions_.empty(); }
 
   // The `length` bytes at `start` if they lie in one region. A length of 0 inside a region is a buffer of 0 bytes.
-  std::optional<GuestBuffer> slice(GuestAddress start, std::uint64_t length) const;
+  std::optional<GuestBuffer> slice(GuestAddress start, std::uint64_t length) const {
+    // Compare, then subtract; two numbers of a guest are never added.
+    for (const Region& region : regions_) {
+      if (start < region.base) continue;
+      const std::uint64_t offset = start.value - region.base.value;
+      if (offset >= region.bytes.size()) continue;
+      if (length > region.bytes.size() - offset) return std::nullopt;
+      return GuestBuffer(region.bytes.subspan(offset, length));
+    }
+    return std::nullopt;
+  }
+
+  // Where a buffer that came from slice() lies in guest memory.
+  GuestAddress address_of(const GuestBuffer& buffer) const;
 
  private:
   struct Region {

@@ -1,5 +1,5 @@
 // The vhost-user protocol's messages as they are on the wire.
-// Source: QEMU's docs/interop/vhost-user.rst, edition of QEMU 9.1; names as there without the prefix.
+// Source: QEMU's docs/interop/vhost-user.rst, edition of QEMU 11; names as there without the prefix.
 #pragma once
 
 #include <cstddef>
@@ -43,6 +43,8 @@ enum class Request : std::uint32_t {
   RemMemReg = 38,
   SetStatus = 39,
   GetStatus = 40,
+  SetDeviceStateFd = 42,
+  CheckDeviceState = 43,
 };
 
 // VHOST_USER_BACKEND_*: requests of the back end, over the channel of SET_BACKEND_REQ_FD.
@@ -67,6 +69,8 @@ enum class ProtocolFeature : unsigned {
   InbandNotifications = 14,
   ConfigureMemSlots = 15,
   Status = 16,
+  DeviceState = 19,
+  GetVringBaseInflight = 20,
 };
 
 constexpr std::uint64_t bit(ProtocolFeature feature) {
@@ -125,6 +129,19 @@ struct ConfigHeader {
   std::uint32_t flags;  // 0: written by the driver; 1: restored after a migration
 };
 
+struct Log {  // SET_LOG_BASE
+  std::uint64_t mmap_size;
+  std::uint64_t mmap_offset;
+};
+
+struct DeviceState {  // SET_DEVICE_STATE_FD
+  std::uint32_t direction;
+  std::uint32_t phase;
+};
+inline constexpr std::uint32_t kSave = 0;     // direction: from the back end to the front end
+inline constexpr std::uint32_t kLoad = 1;     // the other way
+inline constexpr std::uint32_t kStopped = 0;  // phase
+
 struct Inflight {
   std::uint64_t mmap_size;
   std::uint64_t mmap_offset;
@@ -133,9 +150,11 @@ struct Inflight {
   std::uint32_t padding;
 };
 
+inline constexpr std::uint32_t kVringLog = 1;  // VringAddr::flags: VHOST_VRING_F_LOG
+
 // SET_VRING_KICK, _CALL, _ERR: a 64-bit payload of the ring's index and a flag.
 inline constexpr std::uint64_t kVringIndexMask = 0xff;
-inline constexpr std::uint64_t kVringNoFd = 1u << 8;
+inline constexpr std::uint64_t kVringNoFd = 1u << 8;  // also in the reply to SET_DEVICE_STATE_FD
 
 inline constexpr std::size_t kMaxMemoryRegions = 32;  // of ADD_MEM_REG; SET_MEM_TABLE carries at most 8
 inline constexpr std::size_t kMaxMemoryTableRegions = 8;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstddef>
+#include <cstring>
 
 namespace blk {
 
@@ -16,6 +17,13 @@ namespace {
 // What a driver that keeps to it can ask for in one request stays below the 2 GiB of one read(2).
 constexpr std::uint32_t kMaxSegmentBytes = 16 << 20;
 static_assert(std::uint64_t{kMaxSegments} * kMaxSegmentBytes < (std::uint64_t{1} << 31));
+
+// What a migration takes along: little-endian, as is every machine that this runs on.
+struct State {
+  std::uint32_t version;
+  std::uint32_t cache;
+};
+constexpr std::uint32_t kStateVersion = 1;
 
 std::optional<std::uint16_t> cpu_of(const Options& options, std::size_t thread) {
   if (options.cpus.empty()) return std::nullopt;
@@ -113,6 +121,22 @@ Result<> Device::configure(std::uint32_t offset, std::span<const std::byte> byte
     return ipc::failure(
         EINVAL, fmt::format("virtio-blk: write of {} bytes at {} of the configuration space", bytes.size(), offset));
   set_cache(bytes[0] == std::byte{1});
+  return {};
+}
+
+std::vector<std::byte> Device::save_state() const {
+  const State state{.version = kStateVersion, .cache = cache_ ? 1u : 0u};
+  const auto bytes = std::as_bytes(std::span(&state, 1));
+  return {bytes.begin(), bytes.end()};
+}
+
+Result<> Device::load_state(std::span<const std::byte> bytes) {
+  State state{};
+  if (bytes.size() == sizeof state) std::memcpy(&state, bytes.data(), sizeof state);
+  if (state.version != kStateVersion || state.cache > 1)
+    return ipc::failure(EINVAL,
+                        fmt::format("virtio-blk: device state of {} bytes, version {}", bytes.size(), state.version));
+  set_cache(state.cache == 1);
   return {};
 }
 

@@ -26,7 +26,7 @@ enum class ChainError : std::uint8_t {
 
 // Why a ring cannot go on: what it says can no longer be answered without guessing.
 enum class RingError : std::uint8_t {
-  BadAvailableIndex,  // more chains made available than the queue has entries
+  BadAvailableIndex,  // more chains, or descriptors of them, made available than the queue has entries
   BadHead,            // a head beyond the descriptor table
   HeadInFlight,       // a head that the device has not yet given back
 };
@@ -43,10 +43,25 @@ class Chain {
   std::uint64_t readable_bytes() const { return readable_bytes_; }
   std::uint64_t writable_bytes() const { return writable_bytes_; }
 
-  void clear();
+  void clear() {
+    count_ = 0;
+    readable_ = 0;
+    readable_bytes_ = 0;
+    writable_bytes_ = 0;
+  }
   bool full() const { return count_ == buffers_.size(); }
   // Appends where there is room. False for a readable buffer after a writable one.
-  bool append(const ipc::GuestBuffer& buffer, bool device_writes);
+  bool append(const ipc::GuestBuffer& buffer, bool device_writes) {
+    if (full() || (!device_writes && readable_ != count_)) return false;
+    buffers_[count_++] = buffer;
+    if (device_writes) {
+      writable_bytes_ += buffer.size();
+    } else {
+      ++readable_;
+      readable_bytes_ += buffer.size();
+    }
+    return true;
+  }
 
  private:
   std::array<ipc::GuestBuffer, kMaxChain> buffers_;

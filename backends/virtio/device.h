@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "backends/virtio/vring.h"
 #include "ipc/error.h"
@@ -10,6 +11,7 @@
 namespace virtio {
 
 inline constexpr std::uint16_t kMaxQueues = 64;
+inline constexpr std::size_t kMaxState = 4096;  // what a pipe takes at once
 
 class Device {
  public:
@@ -32,6 +34,20 @@ class Device {
   virtual ipc::Result<> start(std::uint16_t index, Vring& ring) = 0;
   // Nothing of ring `index` is in flight; take nothing more from it, and forget it.
   virtual void stop(std::uint16_t index) = 0;
+
+  // Ring `index` is about to stop, and what of it is not being carried out may stay in flight: the
+  // region that outlives this process has it, and the next start gives it again. Gives such chains up
+  // by Queue::leave(). A device that does not do so makes its front end wait until all is done.
+  virtual void suspend(std::uint16_t /*index*/) {}
+
+  // What a migration takes along beside memory, rings and accepted features, at most kMaxState bytes.
+  virtual std::vector<std::byte> save_state() const { return {}; }
+  // Takes up what save_state() of another process gave, before the features are accepted. No ring is
+  // running. EINVAL if it is no such thing: the bytes are the front end's.
+  virtual ipc::Result<> load_state(std::span<const std::byte> state) {
+    if (!state.empty()) return ipc::failure(EINVAL, "device state where there is none");
+    return {};
+  }
 };
 
 }  // namespace virtio

@@ -70,6 +70,12 @@ ipc::Result<> MemoryTable::remove(const MemoryRegion& region) {
   return {};
 }
 
+std::vector<GuestRange> MemoryTable::ranges() const {
+  std::vector<GuestRange> ranges;
+  for (const MemoryRegion& region : regions_) ranges.push_back({region.guest_address, region.size});
+  return ranges;
+}
+
 std::optional<ipc::GuestAddress> MemoryTable::to_guest(std::uint64_t user_address) const {
   for (const MemoryRegion& region : regions_) {
     if (user_address < region.user_address) continue;

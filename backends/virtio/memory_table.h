@@ -11,6 +11,11 @@
 
 namespace virtio {
 
+struct GuestRange {
+  std::uint64_t start;  // guest-physical
+  std::uint64_t bytes;  // not 0
+};
+
 // Must a front end's memory be sealed against shrinking? One that can cut it short can kill this process.
 enum class Sealing : std::uint8_t { Required, Optional };
 
@@ -30,6 +35,8 @@ class MemoryTable {
 
   // Where `user_address` of the front end lies in guest memory; nothing if in no region.
   std::optional<ipc::GuestAddress> to_guest(std::uint64_t user_address) const;
+
+  std::vector<GuestRange> ranges() const;  // of guest memory
 
   const ipc::GuestMemory& memory() const { return *memory_; }
 

@@ -14,12 +14,13 @@ using ipc::vhost_user::bit;
 using ipc::vhost_user::ProtocolFeature;
 using ipc::vhost_user::Request;
 
-constexpr std::uint64_t kRingFeatures = kVersion1 | kIndirectDesc | kEventIdx;
+constexpr std::uint64_t kRingFeatures = kVersion1 | kIndirectDesc | kEventIdx | kRingPacked | kLogAll;
 
-constexpr std::uint64_t kProtocolFeatures = bit(ProtocolFeature::Mq) | bit(ProtocolFeature::ReplyAck) |
-                                            bit(ProtocolFeature::Config) | bit(ProtocolFeature::ResetDevice) |
-                                            bit(ProtocolFeature::ConfigureMemSlots) | bit(ProtocolFeature::Status) |
-                                            bit(ProtocolFeature::BackendReq) | bit(ProtocolFeature::InflightShmfd);
+constexpr std::uint64_t kProtocolFeatures =
+    bit(ProtocolFeature::Mq) | bit(ProtocolFeature::ReplyAck) | bit(ProtocolFeature::Config) |
+    bit(ProtocolFeature::ResetDevice) | bit(ProtocolFeature::ConfigureMemSlots) | bit(ProtocolFeature::Status) |
+    bit(ProtocolFeature::BackendReq) | bit(ProtocolFeature::InflightShmfd) | bit(ProtocolFeature::LogShmfd) |
+    bit(ProtocolFeature::DeviceState) | bit(ProtocolFeature::GetVringBaseInflight);
 
 }  // namespace
 
@@ -31,8 +32,8 @@ struct Session::Handler {
   std::size_t max_payload;
   std::size_t min_fds;
   std::size_t max_fds;
-  bool at_rest;                           // handled only when no request is in flight
-  bool replies;                           // the handler answers; others are answered for where the front end asks
+  bool at_rest;  // handled only when no request is in flight
+  Answer answer;
   std::optional<ProtocolFeature> needed;  // must have been negotiated
   Result<> (Session::*handle)(Message&);
 };
@@ -52,40 +53,45 @@ constexpr std::size_t kMaxConfig = kConfig + ipc::vhost_user::kMaxConfigBytes;
 constexpr std::size_t kInflight = offsetof(ipc::vhost_user::Inflight, padding);
 constexpr std::size_t kPaddedInflight = sizeof(ipc::vhost_user::Inflight);
 constexpr bool kAtRest = true;
-constexpr bool kReplies = true;
+constexpr std::size_t kLog = sizeof(ipc::vhost_user::Log);
+constexpr std::size_t kStateTransfer = sizeof(ipc::vhost_user::DeviceState);
 constexpr std::optional<ProtocolFeature> kAlways = std::nullopt;
 
 }  // namespace
 
 // clang-format off
 const Session::Handler Session::kHandlers[] = {
-    {Request::GetFeatures, "GET_FEATURES", 0, 0, 0, 0, !kAtRest, kReplies, kAlways, &Session::get_features},
-    {Request::SetFeatures, "SET_FEATURES", kU64, kU64, 0, 0, !kAtRest, !kReplies, kAlways, &Session::set_features},
-    {Request::SetOwner, "SET_OWNER", 0, 0, 0, 0, !kAtRest, !kReplies, kAlways, &Session::accept_silently},
-    {Request::ResetOwner, "RESET_OWNER", 0, 0, 0, 0, !kAtRest, !kReplies, kAlways, &Session::accept_silently},
-    {Request::SetMemTable, "SET_MEM_TABLE", kTable + kRegion, kTable + kTableRegions * kRegion, 1, kTableRegions, kAtRest, !kReplies, kAlways, &Session::set_mem_table},
-    {Request::SetVringNum, "SET_VRING_NUM", kState, kState, 0, 0, !kAtRest, !kReplies, kAlways, &Session::set_vring_num},
-    {Request::SetVringAddr, "SET_VRING_ADDR", kAddr, kAddr, 0, 0, kAtRest, !kReplies, kAlways, &Session::set_vring_addr},
-    {Request::SetVringBase, "SET_VRING_BASE", kState, kState, 0, 0, !kAtRest, !kReplies, kAlways, &Session::set_vring_base},
-    {Request::GetVringBase, "GET_VRING_BASE", kState, kState, 0, 0, kAtRest, kReplies, kAlways, &Session::get_vring_base},
-    {Request::SetVringKick, "SET_VRING_KICK", kU64, kU64, 0, 1, kAtRest, !kReplies, kAlways, &Session::set_vring_kick},
-    {Request::SetVringCall, "SET_VRING_CALL", kU64, kU64, 0, 1, !kAtRest, !kReplies, kAlways, &Session::set_vring_call},
-    {Request::SetVringErr, "SET_VRING_ERR", kU64, kU64, 0, 1, !kAtRest, !kReplies, kAlways, &Session::set_vring_err},
-    {Request::GetProtocolFeatures, "GET_PROTOCOL_FEATURES", 0, 0, 0, 0, !kAtRest, kReplies, kAlways, &Session::get_protocol_features},
-    {Request::SetProtocolFeatures, "SET_PROTOCOL_FEATURES", kU64, kU64, 0, 0, !kAtRest, !kReplies, kAlways, &Session::set_protocol_features},
-    {Request::GetQueueNum, "GET_QUEUE_NUM", 0, 0, 0, 0, !kAtRest, kReplies, ProtocolFeature::Mq, &Session::get_queue_num},
-    {Request::SetVringEnable, "SET_VRING_ENABLE", kState, kState, 0, 0, kAtRest, !kReplies, kAlways, &Session::set_vring_enable},
-    {Request::SetBackendReqFd, "SET_BACKEND_REQ_FD", 0, 0, 1, 1, !kAtRest, !kReplies, ProtocolFeature::BackendReq, &Session::set_backend_req_fd},
-    {Request::GetConfig, "GET_CONFIG", kConfig, kMaxConfig, 0, 0, !kAtRest, kReplies, ProtocolFeature::Config, &Session::get_config},
-    {Request::SetConfig, "SET_CONFIG", kConfig, kMaxConfig, 0, 0, !kAtRest, !kReplies, ProtocolFeature::Config, &Session::set_config},
-    {Request::GetInflightFd, "GET_INFLIGHT_FD", kInflight, kPaddedInflight, 0, 0, !kAtRest, kReplies, ProtocolFeature::InflightShmfd, &Session::get_inflight_fd},
-    {Request::SetInflightFd, "SET_INFLIGHT_FD", kInflight, kPaddedInflight, 1, 1, !kAtRest, !kReplies, ProtocolFeature::InflightShmfd, &Session::set_inflight_fd},
-    {Request::ResetDevice, "RESET_DEVICE", 0, 0, 0, 0, kAtRest, !kReplies, ProtocolFeature::ResetDevice, &Session::reset_device},
-    {Request::GetMaxMemSlots, "GET_MAX_MEM_SLOTS", 0, 0, 0, 0, !kAtRest, kReplies, ProtocolFeature::ConfigureMemSlots, &Session::get_max_mem_slots},
-    {Request::AddMemReg, "ADD_MEM_REG", kSingleRegion, kSingleRegion, 1, 1, !kAtRest, !kReplies, ProtocolFeature::ConfigureMemSlots, &Session::add_mem_reg},
-    {Request::RemMemReg, "REM_MEM_REG", kSingleRegion, kSingleRegion, 0, 1, kAtRest, !kReplies, ProtocolFeature::ConfigureMemSlots, &Session::rem_mem_reg},
-    {Request::SetStatus, "SET_STATUS", kU64, kU64, 0, 0, kAtRest, !kReplies, ProtocolFeature::Status, &Session::set_status},
-    {Request::GetStatus, "GET_STATUS", 0, 0, 0, 0, !kAtRest, kReplies, ProtocolFeature::Status, &Session::get_status},
+    {Request::GetFeatures, "GET_FEATURES", 0, 0, 0, 0, !kAtRest, Answer::Own, kAlways, &Session::get_features},
+    {Request::SetFeatures, "SET_FEATURES", kU64, kU64, 0, 0, kAtRest, Answer::IfAsked, kAlways, &Session::set_features},
+    {Request::SetOwner, "SET_OWNER", 0, 0, 0, 0, !kAtRest, Answer::IfAsked, kAlways, &Session::accept_silently},
+    {Request::ResetOwner, "RESET_OWNER", 0, 0, 0, 0, !kAtRest, Answer::IfAsked, kAlways, &Session::accept_silently},
+    {Request::SetMemTable, "SET_MEM_TABLE", kTable + kRegion, kTable + kTableRegions * kRegion, 1, kTableRegions, kAtRest, Answer::IfAsked, kAlways, &Session::set_mem_table},
+    {Request::SetLogBase, "SET_LOG_BASE", kLog, kLog, 1, 1, kAtRest, Answer::Always, ProtocolFeature::LogShmfd, &Session::set_log_base},
+    {Request::SetLogFd, "SET_LOG_FD", 0, 0, 1, 1, !kAtRest, Answer::IfAsked, ProtocolFeature::LogShmfd, &Session::set_log_fd},
+    {Request::SetVringNum, "SET_VRING_NUM", kState, kState, 0, 0, !kAtRest, Answer::IfAsked, kAlways, &Session::set_vring_num},
+    {Request::SetVringAddr, "SET_VRING_ADDR", kAddr, kAddr, 0, 0, kAtRest, Answer::IfAsked, kAlways, &Session::set_vring_addr},
+    {Request::SetVringBase, "SET_VRING_BASE", kState, kState, 0, 0, !kAtRest, Answer::IfAsked, kAlways, &Session::set_vring_base},
+    {Request::GetVringBase, "GET_VRING_BASE", kState, kState, 0, 0, kAtRest, Answer::Own, kAlways, &Session::get_vring_base},
+    {Request::SetVringKick, "SET_VRING_KICK", kU64, kU64, 0, 1, kAtRest, Answer::IfAsked, kAlways, &Session::set_vring_kick},
+    {Request::SetVringCall, "SET_VRING_CALL", kU64, kU64, 0, 1, !kAtRest, Answer::IfAsked, kAlways, &Session::set_vring_call},
+    {Request::SetVringErr, "SET_VRING_ERR", kU64, kU64, 0, 1, !kAtRest, Answer::IfAsked, kAlways, &Session::set_vring_err},
+    {Request::GetProtocolFeatures, "GET_PROTOCOL_FEATURES", 0, 0, 0, 0, !kAtRest, Answer::Own, kAlways, &Session::get_protocol_features},
+    {Request::SetProtocolFeatures, "SET_PROTOCOL_FEATURES", kU64, kU64, 0, 0, !kAtRest, Answer::IfAsked, kAlways, &Session::set_protocol_features},
+    {Request::GetQueueNum, "GET_QUEUE_NUM", 0, 0, 0, 0, !kAtRest, Answer::Own, ProtocolFeature::Mq, &Session::get_queue_num},
+    {Request::SetVringEnable, "SET_VRING_ENABLE", kState, kState, 0, 0, kAtRest, Answer::IfAsked, kAlways, &Session::set_vring_enable},
+    {Request::SetBackendReqFd, "SET_BACKEND_REQ_FD", 0, 0, 1, 1, !kAtRest, Answer::IfAsked, ProtocolFeature::BackendReq, &Session::set_backend_req_fd},
+    {Request::GetConfig, "GET_CONFIG", kConfig, kMaxConfig, 0, 0, !kAtRest, Answer::Own, ProtocolFeature::Config, &Session::get_config},
+    {Request::SetConfig, "SET_CONFIG", kConfig, kMaxConfig, 0, 0, !kAtRest, Answer::IfAsked, ProtocolFeature::Config, &Session::set_config},
+    {Request::GetInflightFd, "GET_INFLIGHT_FD", kInflight, kPaddedInflight, 0, 0, !kAtRest, Answer::Own, ProtocolFeature::InflightShmfd, &Session::get_inflight_fd},
+    {Request::SetInflightFd, "SET_INFLIGHT_FD", kInflight, kPaddedInflight, 1, 1, !kAtRest, Answer::IfAsked, ProtocolFeature::InflightShmfd, &Session::set_inflight_fd},
+    {Request::ResetDevice, "RESET_DEVICE", 0, 0, 0, 0, kAtRest, Answer::IfAsked, ProtocolFeature::ResetDevice, &Session::reset_device},
+    {Request::GetMaxMemSlots, "GET_MAX_MEM_SLOTS", 0, 0, 0, 0, !kAtRest, Answer::Own, ProtocolFeature::ConfigureMemSlots, &Session::get_max_mem_slots},
+    {Request::AddMemReg, "ADD_MEM_REG", kSingleRegion, kSingleRegion, 1, 1, !kAtRest, Answer::IfAsked, ProtocolFeature::ConfigureMemSlots, &Session::add_mem_reg},
+    {Request::RemMemReg, "REM_MEM_REG", kSingleRegion, kSingleRegion, 0, 1, kAtRest, Answer::IfAsked, ProtocolFeature::ConfigureMemSlots, &Session::rem_mem_reg},
+    {Request::SetStatus, "SET_STATUS", kU64, kU64, 0, 0, kAtRest, Answer::IfAsked, ProtocolFeature::Status, &Session::set_status},
+    {Request::GetStatus, "GET_STATUS", 0, 0, 0, 0, !kAtRest, Answer::Own, ProtocolFeature::Status, &Session::get_status},
+    {Request::SetDeviceStateFd, "SET_DEVICE_STATE_FD", kStateTransfer, kStateTransfer, 1, 1, !kAtRest, Answer::Own, ProtocolFeature::DeviceState, &Session::set_device_state_fd},
+    {Request::CheckDeviceState, "CHECK_DEVICE_STATE", 0, 0, 0, 0, !kAtRest, Answer::Own, ProtocolFeature::DeviceState, &Session::check_device_state},
 };
 // clang-format on
 
@@ -96,6 +102,7 @@ const Session::Handler* Session::find(std::uint32_t request) {
 
 Result<> Session::handle(Message message) {
   const Handler* handler = find(message.request);
+  if (handler != nullptr && handler->request == Request::GetVringBase && check(handler, message)) suspend_ring(message);
   if (handler != nullptr && handler->at_rest && !at_rest()) {
     held_ = std::move(message);
     return {};
@@ -113,10 +120,10 @@ Result<> Session::resume() {
 Result<> Session::answer(const Handler* handler, Message& message) {
   Result<> result = check(handler, message);
   // As it was before the message: SET_PROTOCOL_FEATURES is not yet subject to what it negotiates.
-  const bool acknowledge =
-      negotiated(ProtocolFeature::ReplyAck) && message.needs_reply() && (handler == nullptr || !handler->replies);
+  const bool acknowledge = negotiated(ProtocolFeature::ReplyAck) && message.needs_reply() &&
+                           (handler == nullptr || handler->answer != Answer::Own);
   if (result) result = (this->*handler->handle)(message);
-  if (!acknowledge) return result;
+  if (!acknowledge) return result && handler->answer == Answer::Always ? reply_number(message, 0) : result;
   const bool refused = !result;
   if (refused) refusal_ = std::move(result).error();
   return reply_number(message, refused ? 1 : 0);
@@ -160,6 +167,7 @@ Result<> Session::set_features(Message& message) {
   if ((features & ~offered_features()) != 0)
     return failure(EINVAL, fmt::format("vhost-user: features {:#x} of which not all were offered", features));
   if (features == features_) return {};
+  if ((features ^ features_) == kLogAll) return log_all((features & kLogAll) != 0);
   if (std::ranges::any_of(rings_, &Vring::running))
     return failure(EBUSY, "vhost-user: features cannot change while a ring runs");
   features_ = features;
@@ -175,6 +183,9 @@ Result<> Session::set_protocol_features(Message& message) {
   const std::uint64_t features = *message.as<std::uint64_t>();
   if ((features & ~kProtocolFeatures) != 0)
     return failure(EINVAL, fmt::format("vhost-user: protocol features {:#x} of which not all were offered", features));
+  if ((features & bit(ProtocolFeature::GetVringBaseInflight)) != 0 &&
+      (features & bit(ProtocolFeature::InflightShmfd)) == 0)
+    return failure(EINVAL, "vhost-user: GET_VRING_BASE_INFLIGHT without INFLIGHT_SHMFD");
   protocol_features_ = features;
   return {};
 }
@@ -204,7 +215,7 @@ Result<> Session::set_config(Message& message) {
   std::memcpy(&header, message.payload.data(), sizeof header);
   const std::span<const std::byte> bytes = std::span(message.payload).subspan(sizeof header);
   const std::size_t space = device_.config().size();
-  if (header.size != bytes.size() || header.offset > space || bytes.size() > space - header.offset || header.flags != 0)
+  if (header.size != bytes.size() || header.offset > space || bytes.size() > space - header.offset || header.flags > 1)
     return failure(EINVAL, fmt::format("vhost-user: SET_CONFIG of {} bytes at {}", header.size, header.offset));
   return device_.configure(header.offset, bytes);
 }
@@ -223,6 +234,7 @@ Result<> Session::reset_device(Message&) {
   reset_rings();
   features_ = 0;
   status_ = 0;
+  loading_ = ipc::UniqueFd();
   device_.accept(0);
   return {};
 }

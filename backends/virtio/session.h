@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "backends/virtio/device.h"
+#include "backends/virtio/features.h"
 #include "backends/virtio/memory_table.h"
 #include "ipc/vhost_user_socket.h"
 
@@ -56,6 +57,8 @@ class Session {
     std::uint16_t queue_size;
   };
 
+  // Who answers a message that was handled: the session where the front end asks for it, or always, or the handler.
+  enum class Answer : std::uint8_t { IfAsked, Always, Own };
   struct Handler;
   static const Handler kHandlers[];
   static const Handler* find(std::uint32_t request);
@@ -90,6 +93,10 @@ class Session {
   ipc::Result<ipc::vhost_user::Inflight> inflight_request(const Message& message) const;
   ipc::Result<> get_inflight_fd(Message& message);
   ipc::Result<> set_inflight_fd(Message& message);
+  ipc::Result<> set_log_base(Message& message);
+  ipc::Result<> set_log_fd(Message& message);
+  ipc::Result<> set_device_state_fd(Message& message);
+  ipc::Result<> check_device_state(Message& message);
   ipc::Result<> set_backend_req_fd(Message& message);
   ipc::Result<> reset_device(Message& message);
   ipc::Result<> get_status(Message& message);
@@ -101,14 +108,25 @@ class Session {
   }
   ipc::Result<Vring*> ring_at(std::uint32_t index);
   ipc::Result<Queue> make_queue(const Vring& ring, const MemoryTable& memory) const;
-  // The queue takes up what a predecessor left in the in-flight region, if there is one.
-  ipc::Result<> resume_from_region(const Vring& ring, SplitQueue& queue) const;
+  bool packed() const { return (features_ & kRingPacked) != 0; }
+  // The ring's part of the in-flight region, or nothing if there is no region.
+  ipc::Result<std::optional<std::span<std::byte>>> inflight_part(const Vring& ring) const;
+  std::size_t inflight_stride(std::uint16_t queue_size) const;
+  // What the device writes into is marked from now on, or no more. Nothing is in flight.
+  ipc::Result<> log_all(bool on);
+  ipc::Result<> log_writes(const Vring& ring, const MemoryTable& memory, Queue& queue) const;
+  // Where the ring may stop with requests in flight, the device gives up what it has not begun.
+  void suspend_ring(const Message& message);
   ipc::Result<> start_if_ready(Vring& ring);
   void stop_ring(Vring& ring);
   void reset_rings();
   std::uint16_t index_of(const Vring& ring) const { return static_cast<std::uint16_t>(&ring - rings_.data()); }
   // Running rings go on where they are, in `memory`; nothing changes unless all of them can.
   ipc::Result<> move_to(MemoryTable memory);
+  using Queues = std::array<std::optional<Queue>, kMaxQueues>;
+  // Queues for the running rings as they stand, anew.
+  ipc::Result<Queues> remake_queues(const MemoryTable& memory) const;
+  void replace_queues(Queues queues);
   struct RingEvent {
     Vring* ring;
     ipc::UniqueFd eventfd;  // empty: the front end wants none
@@ -124,7 +142,10 @@ class Session {
   std::uint8_t status_ = 0;
   MemoryTable memory_{sealing_};
   std::optional<InflightRegion> inflight_;
-  std::array<Vring, kMaxQueues> rings_;  // after memory_ and inflight_: their queues point into both
+  std::unique_ptr<DirtyLog> dirty_log_;
+  ipc::UniqueFd loading_;                // where a device state is to be read from, until CHECK_DEVICE_STATE
+  bool transferred_ = true;              // the last device state was, as far as it has come
+  std::array<Vring, kMaxQueues> rings_;  // after what their queues point into
   std::optional<Message> held_;
   std::optional<ipc::Error> refusal_;
 };

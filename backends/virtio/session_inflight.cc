@@ -33,8 +33,8 @@ Result<ipc::UniqueFd> make_region(std::uint64_t bytes) {
 Result<Inflight> Session::inflight_request(const Message& message) const {
   Inflight asked{};
   std::memcpy(&asked, message.payload.data(), message.payload.size());
-  if (asked.queues == 0 || asked.queues > device_.queues() || !std::has_single_bit(asked.queue_size) ||
-      asked.queue_size > kMaxQueueSize)
+  if (asked.queues == 0 || asked.queues > device_.queues() || asked.queue_size == 0 ||
+      asked.queue_size > kMaxQueueSize || (!packed() && !std::has_single_bit(asked.queue_size)))
     return failure(EINVAL,
                    fmt::format("vhost-user: in-flight region for {} queues of {}", asked.queues, asked.queue_size));
   return asked;
@@ -42,7 +42,7 @@ Result<Inflight> Session::inflight_request(const Message& message) const {
 
 Result<> Session::get_inflight_fd(Message& message) {
   Inflight answer = TRY(inflight_request(message));
-  answer.mmap_size = answer.queues * inflight_bytes(answer.queue_size);
+  answer.mmap_size = answer.queues * inflight_stride(answer.queue_size);
   answer.mmap_offset = 0;
   const ipc::UniqueFd file = TRY(make_region(answer.mmap_size));
   const int fd = file.get();
@@ -59,7 +59,7 @@ Result<> Session::set_inflight_fd(Message& message) {
   if (sealing_ == Sealing::Required) TRY(check_sealed(file));
   struct stat status{};
   if (::fstat(file.get(), &status) != 0) return ipc::system_failure("stat an in-flight region");
-  const std::uint64_t size = asked.queues * inflight_bytes(asked.queue_size);
+  const std::uint64_t size = asked.queues * inflight_stride(asked.queue_size);
   const auto file_size = static_cast<std::uint64_t>(status.st_size);
   if (asked.mmap_offset % kPage != 0 || asked.mmap_size < size || asked.mmap_offset > file_size ||
       size > file_size - asked.mmap_offset)
@@ -74,15 +74,22 @@ Result<> Session::set_inflight_fd(Message& message) {
   return {};
 }
 
-Result<> Session::resume_from_region(const Vring& ring, SplitQueue& queue) const {
-  if (!inflight_) return {};
+Result<std::optional<std::span<std::byte>>> Session::inflight_part(const Vring& ring) const {
+  if (!inflight_) return std::nullopt;
   const std::size_t index = index_of(ring);
-  if (index >= inflight_->queues || ring.size_ > inflight_->queue_size)
+  const bool fits = packed() ? ring.size_ == inflight_->queue_size : ring.size_ <= inflight_->queue_size;
+  if (index >= inflight_->queues || !fits)
     return failure(EINVAL, fmt::format("vhost-user: ring {} of {} entries, where the in-flight region is for {} of {}",
                                        index, ring.size_, inflight_->queues, inflight_->queue_size));
-  const std::size_t stride = inflight_bytes(inflight_->queue_size);
-  queue.resume(TRY(InflightLog::attach(inflight_->bytes.subspan(index * stride, stride), inflight_->queue_size)));
-  return {};
+  // The layout may have been negotiated after the region came.
+  const std::size_t stride = inflight_stride(inflight_->queue_size);
+  if (inflight_->bytes.size() < inflight_->queues * stride)
+    return failure(EINVAL, "vhost-user: in-flight region of another layout than the ring's");
+  return inflight_->bytes.subspan(index * stride, stride);
+}
+
+std::size_t Session::inflight_stride(std::uint16_t queue_size) const {
+  return packed() ? packed_inflight_bytes(queue_size) : inflight_bytes(queue_size);
 }
 
 }  // namespace virtio

@@ -1,6 +1,7 @@
 // The session's messages about memory and rings.
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "backends/virtio/features.h"
@@ -12,9 +13,16 @@ using ipc::failure;
 using ipc::Result;
 using ipc::vhost_user::MemoryRegion;
 using ipc::vhost_user::MemoryTableHeader;
+using ipc::vhost_user::ProtocolFeature;
 using ipc::vhost_user::SingleMemoryRegion;
 using ipc::vhost_user::VringAddr;
 using ipc::vhost_user::VringState;
+
+namespace {
+
+constexpr std::uint32_t kFreshPacked = 0x8000'8000;  // both positions at the ring's start, both wrap counters 1
+
+}  // namespace
 
 Result<> Session::set_mem_table(Message& message) {
   MemoryTableHeader header;
@@ -51,13 +59,22 @@ Result<> Session::rem_mem_reg(Message& message) {
   return memory_.remove(region);
 }
 
-Result<> Session::move_to(MemoryTable memory) {
-  std::array<std::optional<Queue>, kMaxQueues> moved;
+Result<Session::Queues> Session::remake_queues(const MemoryTable& memory) const {
+  Queues queues;
   for (const Vring& ring : rings_)
-    if (ring.running()) moved[index_of(ring)] = TRY(make_queue(ring, memory));
-  memory_ = std::move(memory);
+    if (ring.running()) queues[index_of(ring)] = TRY(make_queue(ring, memory));
+  return queues;
+}
+
+void Session::replace_queues(Queues queues) {
   for (Vring& ring : rings_)
-    if (ring.running()) ring.queue_ = std::move(moved[index_of(ring)]);
+    if (ring.running()) ring.queue_ = std::move(queues[index_of(ring)]);
+}
+
+Result<> Session::move_to(MemoryTable memory) {
+  auto queues = TRY(remake_queues(memory));
+  memory_ = std::move(memory);
+  replace_queues(std::move(queues));
   return {};
 }
 
@@ -76,11 +93,24 @@ Result<Queue> Session::make_queue(const Vring& ring, const MemoryTable& memory) 
       .indirect = (features_ & kIndirectDesc) != 0,
       .event_idx = (features_ & kEventIdx) != 0,
   };
-  const auto next = static_cast<std::uint16_t>(ring.running() ? ring.queue_->position() : ring.base_);
-  SplitQueue queue =
-      TRY(SplitQueue::create(memory.memory(), ring.size_, {*descriptors, *available, *used}, features, next));
-  TRY(resume_from_region(ring, queue));
-  return Queue(std::move(queue));
+  const std::uint32_t fresh = packed() ? kFreshPacked : 0;
+  const std::uint32_t position = ring.running() ? ring.queue_->position() : ring.base_.value_or(fresh);
+  const RingAddresses guest{*descriptors, *available, *used};
+  const auto region = TRY(inflight_part(ring));
+  auto queue = [&]() -> Result<Queue> {
+    if (packed()) {
+      auto made = TRY(PackedQueue::create(memory.memory(), ring.size_, guest, features, position));
+      if (region) TRY(made.resume(*region));
+      return Queue(std::move(made));
+    }
+    if (position > 0xffff) return failure(EINVAL, fmt::format("vhost-user: index {:#x} of a split ring", position));
+    auto made =
+        TRY(SplitQueue::create(memory.memory(), ring.size_, guest, features, static_cast<std::uint16_t>(position)));
+    if (region) made.resume(TRY(InflightLog::attach(*region, inflight_->queue_size)));
+    return Queue(std::move(made));
+  }();
+  if (queue) TRY(log_writes(ring, memory, *queue));
+  return queue;
 }
 
 Result<> Session::start_if_ready(Vring& ring) {
@@ -112,9 +142,9 @@ Result<> Session::set_vring_num(Message& message) {
   const VringState state = *message.as<VringState>();
   Vring* ring = TRY(ring_at(state.index));
   if (ring->running()) return failure(EBUSY, "vhost-user: SET_VRING_NUM of a ring that runs");
-  if (state.num == 0 || state.num > kMaxQueueSize || (state.num & (state.num - 1)) != 0)
-    return failure(EINVAL, fmt::format("vhost-user: ring of {} entries: a power of two up to {} is right", state.num,
-                                       kMaxQueueSize));
+  // 2.7: the size of a split ring is a power of two; 2.8.10.1: that of a packed one need not be.
+  if (state.num == 0 || state.num > kMaxQueueSize || (!packed() && !std::has_single_bit(state.num)))
+    return failure(EINVAL, fmt::format("vhost-user: ring of {} entries", state.num));
   ring->size_ = static_cast<std::uint16_t>(state.num);
   return {};
 }
@@ -122,7 +152,9 @@ Result<> Session::set_vring_num(Message& message) {
 Result<> Session::set_vring_addr(Message& message) {
   const VringAddr addresses = *message.as<VringAddr>();
   Vring* ring = TRY(ring_at(addresses.index));
-  if (addresses.flags != 0) return failure(EINVAL, "vhost-user: dirty log asked for, which was not offered");
+  const std::uint32_t known = negotiated(ProtocolFeature::LogShmfd) ? ipc::vhost_user::kVringLog : 0;
+  if ((addresses.flags & ~known) != 0)
+    return failure(EINVAL, fmt::format("vhost-user: SET_VRING_ADDR with flags {:#x}", addresses.flags));
   const auto before = std::exchange(ring->addresses_, addresses);
   auto moved = [&]() -> Result<> {
     if (!ring->running()) return start_if_ready(*ring);
@@ -137,7 +169,7 @@ Result<> Session::set_vring_base(Message& message) {
   const VringState state = *message.as<VringState>();
   Vring* ring = TRY(ring_at(state.index));
   if (ring->running()) return failure(EBUSY, "vhost-user: SET_VRING_BASE of a ring that runs");
-  if (state.num > 0xffff) return failure(EINVAL, fmt::format("vhost-user: ring index {:#x}", state.num));
+  if (!packed() && state.num > 0xffff) return failure(EINVAL, fmt::format("vhost-user: ring index {:#x}", state.num));
   ring->base_ = state.num;
   return {};
 }
@@ -147,7 +179,15 @@ Result<> Session::get_vring_base(Message& message) {
   Vring* ring = TRY(ring_at(state.index));
   stop_ring(*ring);
   ring->kick_ = ipc::UniqueFd();  // the ring starts again with a new SET_VRING_KICK
-  return reply(message, ipc::vhost_user::payload_of(VringState{state.index, ring->base_}));
+  return reply(message,
+               ipc::vhost_user::payload_of(VringState{state.index, ring->base_.value_or(packed() ? kFreshPacked : 0)}));
+}
+
+void Session::suspend_ring(const Message& message) {
+  const auto state = message.as<VringState>();
+  if (!state || state->index >= device_.queues() || !inflight_ || !negotiated(ProtocolFeature::GetVringBaseInflight))
+    return;
+  if (rings_[state->index].running()) device_.suspend(static_cast<std::uint16_t>(state->index));
 }
 
 Result<Session::RingEvent> Session::ring_event(Message& message) {

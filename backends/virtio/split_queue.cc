@@ -29,14 +29,6 @@ void store(std::uint16_t& shared, std::uint16_t value, std::memory_order order =
   std::atomic_ref(shared).store(value, order);
 }
 
-std::optional<vring_desc> copy_descriptor(const GuestBuffer& table, std::size_t index) {
-  const auto entry = table.part(index * kDescriptorBytes, kDescriptorBytes);
-  if (!entry) return std::nullopt;
-  vring_desc descriptor;
-  entry->copy_to(std::as_writable_bytes(std::span(&descriptor, 1)));
-  return descriptor;
-}
-
 }  // namespace
 
 ipc::Result<SplitQueue> SplitQueue::create(const ipc::GuestMemory& memory, std::uint16_t size,
@@ -89,30 +81,26 @@ void SplitQueue::resume(InflightLog log) {
   log_ = std::move(log);
 }
 
-std::expected<std::optional<std::uint16_t>, RingError> SplitQueue::next_head() {
-  if (!left_.empty()) {
+std::expected<std::optional<Head>, RingError> SplitQueue::next(Chain& chain) {
+  if (!left_.empty()) [[unlikely]] {
     const std::uint16_t head = left_.back();
     left_.pop_back();
-    return head;
+    return give(head, chain);
   }
   const auto waiting = static_cast<std::uint16_t>(load_available_index() - next_available_);
-  if (waiting == 0) return std::optional<std::uint16_t>();
+  if (waiting == 0) return std::optional<Head>();
   if (waiting > size_) return std::unexpected(RingError::BadAvailableIndex);
 
-  const std::uint16_t head = load_once(available_[kAvailableRing + next_available_ % size_]);
+  const std::uint16_t head = load_once(available_[kAvailableRing + (next_available_ & (size_ - 1u))]);
   if (head >= size_) return std::unexpected(RingError::BadHead);
-  if (taken_.test(head)) return std::unexpected(RingError::HeadInFlight);
+  if (taken_[head]) return std::unexpected(RingError::HeadInFlight);
   if (log_) log_->take(head);
   ++next_available_;
-  return head;
+  return give(head, chain);
 }
 
-std::expected<std::optional<Head>, RingError> SplitQueue::next(Chain& chain) {
-  const auto found = next_head();
-  if (!found) return std::unexpected(found.error());
-  if (!*found) return std::optional<Head>();
-  const std::uint16_t head = **found;
-  taken_.set(head);
+std::expected<std::optional<Head>, RingError> SplitQueue::give(std::uint16_t head, Chain& chain) {
+  taken_[head] = true;
   ++in_flight_;
   return Head{head, collect(head, chain)};
 }
@@ -124,44 +112,32 @@ std::expected<void, ChainError> SplitQueue::collect(std::uint16_t head, Chain& c
   std::size_t limit = size_;  // 2.7.5.2: a chain is never longer than its table, so a loop ends here
   std::size_t length = 0;
   std::size_t index = head;
+  vring_desc descriptor;
   while (true) {
-    const auto descriptor = copy_descriptor(table, index);
-    if (!descriptor) return std::unexpected(ChainError::BadIndex);
+    if (!table.load(index, descriptor)) return std::unexpected(ChainError::BadIndex);
     if (length++ == limit) return std::unexpected(ChainError::TooLong);
-    const auto buffer = memory_->slice(GuestAddress{descriptor->addr}, descriptor->len);
-    if (!buffer) return std::unexpected(ChainError::BadAddress);
-    if (buffer->size() == 0) return std::unexpected(ChainError::EmptyBuffer);
-
-    if ((descriptor->flags & VRING_DESC_F_INDIRECT) != 0) {
-      // 2.7.5.3.1: no table in a table, none beside NEXT. 2.7.5.3.2: its WRITE flag is ignored, and
-      // ordinary descriptors may come before it.
-      const bool allowed = features_.indirect && !indirect && (descriptor->flags & VRING_DESC_F_NEXT) == 0 &&
-                           buffer->size() % kDescriptorBytes == 0;
-      if (!allowed) return std::unexpected(ChainError::BadIndirect);
-      table = *buffer;
-      indirect = true;
-      limit = std::min(buffer->size() / kDescriptorBytes, kMaxChain);
-      length = 0;
-      index = 0;
+    if ((descriptor.flags & kDescIndirect) == 0) [[likely]] {
+      const auto appended =
+          append_buffer(*memory_, chain, descriptor.addr, descriptor.len, (descriptor.flags & kDescWrite) != 0);
+      if (!appended) return appended;
+      if ((descriptor.flags & kDescNext) == 0) return {};
+      index = descriptor.next;
       continue;
     }
-
-    if (chain.full()) return std::unexpected(ChainError::TooLong);
-    if (!chain.append(*buffer, (descriptor->flags & VRING_DESC_F_WRITE) != 0))
-      return std::unexpected(ChainError::BadOrder);
-    if ((descriptor->flags & VRING_DESC_F_NEXT) == 0) return {};
-    index = descriptor->next;
+    // 2.7.5.3.1: no table in a table, none beside NEXT. 2.7.5.3.2: its WRITE flag is ignored, and
+    // ordinary descriptors may come before it.
+    const bool allowed = features_.indirect && !indirect && (descriptor.flags & kDescNext) == 0 &&
+                         descriptor.len % kDescriptorBytes == 0;
+    if (!allowed) return std::unexpected(ChainError::BadIndirect);
+    const auto buffer = memory_->slice(GuestAddress{descriptor.addr}, descriptor.len);
+    if (!buffer) return std::unexpected(ChainError::BadAddress);
+    if (descriptor.len == 0) return std::unexpected(ChainError::EmptyBuffer);
+    table = *buffer;
+    indirect = true;
+    limit = std::min(buffer->size() / kDescriptorBytes, kMaxChain);
+    length = 0;
+    index = 0;
   }
-}
-
-void SplitQueue::complete(std::uint16_t head, std::uint32_t written) {
-  taken_.reset(head);
-  --in_flight_;
-  const std::size_t entry = 1 + std::size_t{2} * (used_index_ % size_);
-  std::atomic_ref(used_[entry]).store(head, std::memory_order_relaxed);
-  std::atomic_ref(used_[entry + 1]).store(written, std::memory_order_relaxed);
-  ++used_index_;
-  if (log_) log_->complete(head);
 }
 
 bool SplitQueue::publish() {

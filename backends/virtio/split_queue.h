@@ -2,7 +2,7 @@
 // that may be hostile, at any time, by another processor.
 #pragma once
 
-#include <bitset>
+#include <array>
 #include <expected>
 #include <optional>
 #include <span>
@@ -33,27 +33,27 @@ class SplitQueue {
   // Where the ring stands, as SET_VRING_BASE tells it: the index of the next chain to take.
   std::uint32_t position() const { return next_available_; }
 
-  // Takes the next chain that the driver made available and puts its buffers into `chain`; nothing if
-  // there is none. After a RingError the queue is of no more use.
+  // As of Queue, which see.
   std::expected<std::optional<Head>, RingError> next(Chain& chain);
 
-  // Gives `head` back; `written` is how many bytes from the start of the writable part hold data.
-  // The driver sees it after publish().
-  void complete(std::uint16_t head, std::uint32_t written);
-
-  // Shows the driver all that was completed since the last call. True if it wants an interrupt.
+  void complete(std::uint16_t head, std::uint32_t written) {
+    taken_[head] = false;
+    --in_flight_;
+    const std::size_t entry = 1 + std::size_t{2} * (used_index_ & (size_ - 1u));
+    std::atomic_ref(used_[entry]).store(head, std::memory_order_relaxed);
+    std::atomic_ref(used_[entry + 1]).store(written, std::memory_order_relaxed);
+    ++used_index_;
+    if (log_) log_->complete(head);
+  }
+  void leave(std::uint16_t /*head*/) { --in_flight_; }
   bool publish();
-
-  // The driver need not kick while we look at the ring anyhow.
   void suppress_kicks();
-  // The driver shall kick for the next chain. True if there is one already: look again.
   bool request_kicks();
 
  private:
   SplitQueue() = default;
   std::uint16_t load_available_index() const;
-  // The predecessor's next chain, or the driver's. Nothing if there is none.
-  std::expected<std::optional<std::uint16_t>, RingError> next_head();
+  std::expected<std::optional<Head>, RingError> give(std::uint16_t head, Chain& chain);
   std::expected<void, ChainError> collect(std::uint16_t head, Chain& chain) const;
 
   const ipc::GuestMemory* memory_ = nullptr;
@@ -68,7 +68,7 @@ class SplitQueue {
   std::uint16_t used_index_ = 0;       // of the next entry to write
   std::uint16_t published_index_ = 0;  // what the driver was last shown
   std::uint16_t in_flight_ = 0;
-  std::bitset<kMaxQueueSize> taken_;  // by head
+  std::array<bool, kMaxQueueSize> taken_{};  // by head
   std::optional<InflightLog> log_;
   std::vector<std::uint16_t> left_;  // heads of a predecessor that next() has not given yet, the first last
 };

@@ -29,7 +29,7 @@ class Vring {
   friend class Session;
   std::uint16_t size_ = 0;  // 0: not told yet
   std::optional<ipc::vhost_user::VringAddr> addresses_;
-  std::uint32_t base_ = 0;  // SET_VRING_BASE's number
+  std::optional<std::uint32_t> base_;  // SET_VRING_BASE's number
   bool enabled_ = false;
   bool failed_ = false;
   ipc::UniqueFd kick_;

@@ -18,7 +18,7 @@ namespace sandbox {
 namespace {
 
 constexpr Rule kEveryThread[] = {
-    {SYS_write, "raise guest interrupts (call eventfds), wake another thread, write the log"},
+    {SYS_write, "raise guest interrupts (call eventfds), wake another thread, write the log, give a device state away"},
     {SYS_futex, "park and be parked; C++ run time: one-time initialisation"},
     {SYS_clock_gettime, "time, where the vDSO cannot tell it"},
     {SYS_restart_syscall, "go on with a wait that a stop signal interrupted"},
@@ -51,12 +51,14 @@ constexpr Rule kCalls[] = {
 };
 
 constexpr Rule kSession[] = {
-    {SYS_read, "vhost-user bytes"},
+    {SYS_read, "vhost-user bytes, a device state"},
     {SYS_recvmsg, "vhost-user requests and control frames, with their descriptors"},
     {SYS_sendmsg, "vhost-user replies, control frames"},
-    {SYS_ppoll, "wait for a socket's rest of a message"},
+    {SYS_ppoll, "wait for a socket's rest of a message; is there room in a pipe?"},
     {SYS_poll, "the same, as the C library makes it"},
-    {SYS_mmap, "map the memory table and the in-flight region; allocate; never executable", {forbids(2, PROT_EXEC)}},
+    {SYS_mmap,
+     "map the memory table, the in-flight region and the dirty log; allocate; never executable",
+     {forbids(2, PROT_EXEC)}},
     {SYS_munmap, "drop an old memory table; free"},
     {SYS_madvise, "leave guest RAM out of core dumps; give memory back"},
     {SYS_brk, "allocate"},

@@ -5,11 +5,18 @@
 
 #include "backends/blk/server.h"
 #include "tests/support/blk_driver.h"
+#include "tests/support/catch.h"
 
 namespace conformance {
 
+// The test runs with each of them.
+inline support::Layout any_layout() {
+  return GENERATE(support::Layout::Split, support::Layout::Packed);
+}
+
 struct BlkFixture {
   struct Setup {
+    support::Layout layout = support::Layout::Split;
     std::size_t sectors = 64;
     std::uint16_t queues = 1;
     std::uint16_t queue_size = 16;
@@ -20,16 +27,22 @@ struct BlkFixture {
   };
 
   BlkFixture() : BlkFixture(Setup{}) {}
-  explicit BlkFixture(const Setup& setup) : disk(support::make_disk(setup.sectors)) {
-    for (std::uint16_t i = 0; i < setup.queues; ++i) queues.emplace_back(ram, setup.queue_size);
+  explicit BlkFixture(const Setup& asked) : setup(asked), disk(support::make_disk(asked.sectors)) {
+    for (std::uint16_t i = 0; i < setup.queues; ++i) queues.emplace_back(ram, setup.queue_size, setup.layout);
     auto [ours, theirs] = support::make_stream_pair();
     front_end = std::make_unique<support::FakeFrontEnd>(std::move(ours));
-    server_ = std::thread([this, setup, socket = std::move(theirs)]() mutable { serve(setup, std::move(socket)); });
+    server_ = std::thread([this, socket = std::move(theirs)]() mutable { serve(std::move(socket)); });
     if (!setup.greet) return;
-    ready = front_end->greet(ram, setup.features | std::uint64_t{1} << 32);
+    ready = front_end->greet(ram, features());
     for (std::uint16_t i = 0; i < setup.queues; ++i) ready = ready && front_end->start(queues[i], i);
   }
   ~BlkFixture() { hang_up(); }
+
+  // What the driver accepts.
+  std::uint64_t features() const {
+    return setup.features | std::uint64_t{1} << 32 |
+           (setup.layout == support::Layout::Packed ? support::kPackedFeature : 0);
+  }
 
   void hang_up() {
     front_end.reset();
@@ -46,6 +59,7 @@ struct BlkFixture {
   }
   std::uint8_t status(const support::BlkRequest& request) { return ram.object<std::uint8_t>(request.status); }
 
+  const Setup setup;
   support::GuestRam ram{8 << 20};
   ipc::UniqueFd disk;
   std::vector<support::FakeQueue> queues;
@@ -55,7 +69,7 @@ struct BlkFixture {
   ipc::Result<> outcome;  // of the server, after hang_up()
 
  private:
-  void serve(const Setup& setup, ipc::UniqueFd socket) {
+  void serve(ipc::UniqueFd socket) {
     outcome = [&]() -> ipc::Result<> {
       ipc::UniqueFd image(::fcntl(disk.get(), F_DUPFD_CLOEXEC, 0));
       auto storage = TRY(blk::Storage::adopt(std::move(image), setup.writes));

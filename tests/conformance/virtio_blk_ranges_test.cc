@@ -6,6 +6,7 @@
 #include "tests/conformance/blk_fixture.h"
 #include "tests/support/catch.h"
 
+using conformance::any_layout;
 using conformance::BlkFixture;
 using ipc::vhost_user::Request;
 using support::BlkRequest;
@@ -68,7 +69,7 @@ std::optional<std::uint8_t> read_config(BlkFixture& blk, std::uint32_t offset) {
 }  // namespace
 
 SCENARIO("blk: zeroes are written to all segments, deallocated or not", "[blk][virtio-5.2.6]") {
-  BlkFixture blk({.features = kRanges});
+  BlkFixture blk({.layout = any_layout(), .features = kRanges});
   REQUIRE(blk.ready);
   const std::uint32_t unmap = GENERATE(0u, 1u);
   CHECK(run(blk, VIRTIO_BLK_T_WRITE_ZEROES, {{3, 2, unmap}, {60, 4, unmap}, {9, 0, unmap}}) == VIRTIO_BLK_S_OK);
@@ -78,7 +79,7 @@ SCENARIO("blk: zeroes are written to all segments, deallocated or not", "[blk][v
 }
 
 SCENARIO("blk: a discard gives the image's blocks back", "[blk][virtio-5.2.6]") {
-  BlkFixture blk({.sectors = 1024, .features = kRanges});
+  BlkFixture blk({.layout = any_layout(), .sectors = 1024, .features = kRanges});
   REQUIRE(blk.ready);
   struct stat before{};
   struct stat after{};
@@ -90,7 +91,7 @@ SCENARIO("blk: a discard gives the image's blocks back", "[blk][virtio-5.2.6]") 
 }
 
 SCENARIO("blk: the segments may be split in any way", "[blk][virtio-2.7.4.1]") {
-  BlkFixture blk({.features = kRanges});
+  BlkFixture blk({.layout = any_layout(), .features = kRanges});
   REQUIRE(blk.ready);
   const std::uint64_t whole = blk.ram.allocate(48);
   blk.ram.object<virtio_blk_outhdr>(whole) = {.type = VIRTIO_BLK_T_WRITE_ZEROES, .ioprio = 0, .sector = 0};
@@ -104,7 +105,7 @@ SCENARIO("blk: the segments may be split in any way", "[blk][virtio-2.7.4.1]") {
 }
 
 SCENARIO("blk: segments that cannot be get the status that says so, and nothing is done", "[blk][virtio-5.2.6.2]") {
-  BlkFixture blk({.features = kRanges});
+  BlkFixture blk({.layout = any_layout(), .features = kRanges});
   REQUIRE(blk.ready);
   constexpr std::uint32_t kDiscard = VIRTIO_BLK_T_DISCARD;
   constexpr std::uint32_t kZero = VIRTIO_BLK_T_WRITE_ZEROES;
@@ -137,7 +138,7 @@ SCENARIO("blk: segments that cannot be get the status that says so, and nothing 
 }
 
 SCENARIO("blk: a read-only device offers neither, and does neither", "[blk][virtio-5.2.6.2]") {
-  BlkFixture blk({.writes = blk::Writes::Refused});
+  BlkFixture blk({.layout = any_layout(), .writes = blk::Writes::Refused});
   REQUIRE(blk.ready);
   const auto features = blk.front_end->get(Request::GetFeatures);
   REQUIRE(features);
@@ -149,7 +150,8 @@ SCENARIO("blk: a read-only device offers neither, and does neither", "[blk][virt
 SCENARIO("blk: the driver turns the write cache off and on", "[blk][virtio-5.2.5]") {
   constexpr std::uint32_t kWce = offsetof(virtio_blk_config, wce);
   GIVEN("CONFIG_WCE and FLUSH") {
-    BlkFixture blk({.features = bit(VIRTIO_BLK_F_FLUSH) | bit(VIRTIO_BLK_F_CONFIG_WCE) | kRanges});
+    BlkFixture blk(
+        {.layout = any_layout(), .features = bit(VIRTIO_BLK_F_FLUSH) | bit(VIRTIO_BLK_F_CONFIG_WCE) | kRanges});
     REQUIRE(blk.ready);
     CHECK(read_config(blk, kWce) == std::uint8_t{1});
     REQUIRE(write_config(blk, kWce, 0));
@@ -167,13 +169,13 @@ SCENARIO("blk: the driver turns the write cache off and on", "[blk][virtio-5.2.5
     }
   }
   GIVEN("no CONFIG_WCE") {
-    BlkFixture blk({.features = bit(VIRTIO_BLK_F_FLUSH)});
+    BlkFixture blk({.layout = any_layout(), .features = bit(VIRTIO_BLK_F_FLUSH)});
     REQUIRE(blk.ready);
     CHECK_FALSE(write_config(blk, kWce, 0));
     CHECK(read_config(blk, kWce) == std::uint8_t{1});
   }
   GIVEN("no FLUSH: there is no cache") {
-    BlkFixture blk({.features = bit(VIRTIO_BLK_F_CONFIG_WCE)});
+    BlkFixture blk({.layout = any_layout(), .features = bit(VIRTIO_BLK_F_CONFIG_WCE)});
     REQUIRE(blk.ready);
     CHECK(read_config(blk, kWce) == std::uint8_t{0});
   }

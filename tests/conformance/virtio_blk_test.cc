@@ -4,6 +4,7 @@
 #include "tests/conformance/blk_fixture.h"
 #include "tests/support/catch.h"
 
+using conformance::any_layout;
 using conformance::BlkFixture;
 using support::BlkRequest;
 using support::Descriptor;
@@ -29,7 +30,7 @@ bool equal(std::span<const std::byte> a, std::span<const std::byte> b) {
 }  // namespace
 
 SCENARIO("blk: a read returns the disk's data", "[blk][virtio-5.2.6]") {
-  BlkFixture blk;
+  BlkFixture blk({.layout = any_layout()});
   REQUIRE(blk.ready);
   WHEN("the driver reads sector 3") {
     const BlkRequest request = make_request(blk.ram, VIRTIO_BLK_T_IN, 3, kSector);
@@ -44,7 +45,7 @@ SCENARIO("blk: a read returns the disk's data", "[blk][virtio-5.2.6]") {
 }
 
 SCENARIO("blk: header, data and status may be split in any way", "[blk][virtio-2.7.4.1]") {
-  BlkFixture blk;
+  BlkFixture blk({.layout = any_layout()});
   REQUIRE(blk.ready);
   const BlkRequest request = make_request(blk.ram, VIRTIO_BLK_T_IN, 5, kSector);
   std::vector<Descriptor> parts;
@@ -70,7 +71,7 @@ SCENARIO("blk: header, data and status may be split in any way", "[blk][virtio-2
 }
 
 SCENARIO("blk: a write reaches the image, from a header that shares its descriptor too", "[blk][virtio-5.2.6]") {
-  BlkFixture blk;
+  BlkFixture blk({.layout = any_layout()});
   REQUIRE(blk.ready);
   const std::uint64_t together = blk.ram.allocate(16 + kSector);
   const BlkRequest request{together, together + 16, blk.ram.allocate(1), kSector, false};
@@ -86,13 +87,13 @@ SCENARIO("blk: a write reaches the image, from a header that shares its descript
 }
 
 SCENARIO("blk: flush succeeds", "[blk][virtio-5.2.6]") {
-  BlkFixture blk({.features = kFlushFeature});
+  BlkFixture blk({.layout = any_layout(), .features = kFlushFeature});
   REQUIRE(blk.ready);
   CHECK(blk.run(make_request(blk.ram, VIRTIO_BLK_T_FLUSH, 0, 0)) == VIRTIO_BLK_S_OK);
 }
 
 SCENARIO("blk: the serial number has 20 bytes", "[blk][virtio-5.2.6]") {
-  BlkFixture blk;
+  BlkFixture blk({.layout = any_layout()});
   REQUIRE(blk.ready);
   GIVEN("a buffer of 20 bytes") {
     const BlkRequest request = make_request(blk.ram, VIRTIO_BLK_T_GET_ID, 0, VIRTIO_BLK_ID_BYTES);
@@ -108,7 +109,7 @@ SCENARIO("blk: the serial number has 20 bytes", "[blk][virtio-5.2.6]") {
 }
 
 SCENARIO("blk: what cannot be done gets the status that says so, and the device goes on", "[blk][virtio-5.2.6]") {
-  BlkFixture blk({.sectors = 2});
+  BlkFixture blk({.layout = any_layout(), .sectors = 2});
   REQUIRE(blk.ready);
   struct Case {
     const char* what;
@@ -134,7 +135,7 @@ SCENARIO("blk: what cannot be done gets the status that says so, and the device 
 }
 
 SCENARIO("blk: a read-only device refuses writes and says so", "[blk][virtio-5.2.6.2]") {
-  BlkFixture blk({.writes = blk::Writes::Refused});
+  BlkFixture blk({.layout = any_layout(), .writes = blk::Writes::Refused});
   REQUIRE(blk.ready);
   const auto features = blk.front_end->get(ipc::vhost_user::Request::GetFeatures);
   REQUIRE(features);
@@ -147,7 +148,7 @@ SCENARIO("blk: a read-only device refuses writes and says so", "[blk][virtio-5.2
 }
 
 SCENARIO("blk: a request without room for a status, or without a whole header", "[blk][virtio-5.2.6]") {
-  BlkFixture blk;
+  BlkFixture blk({.layout = any_layout()});
   REQUIRE(blk.ready);
   const BlkRequest request = make_request(blk.ram, VIRTIO_BLK_T_IN, 0, kSector);
   GIVEN("no writable descriptor") {
@@ -165,7 +166,7 @@ SCENARIO("blk: a request without room for a status, or without a whole header", 
 }
 
 SCENARIO("blk: an image that was cut short gives I/O errors, not a crash", "[blk]") {
-  BlkFixture blk;
+  BlkFixture blk({.layout = any_layout()});
   REQUIRE(blk.ready);
   REQUIRE(::ftruncate(blk.disk.get(), 3 * kSector + 100) == 0);
   CHECK(blk.run(make_request(blk.ram, VIRTIO_BLK_T_IN, 3, kSector)) == VIRTIO_BLK_S_IOERR);
@@ -174,7 +175,7 @@ SCENARIO("blk: an image that was cut short gives I/O errors, not a crash", "[blk
 }
 
 SCENARIO("blk: indirect descriptors", "[blk][virtio-2.7.5.3]") {
-  BlkFixture blk({.features = kIndirectFeature});
+  BlkFixture blk({.layout = any_layout(), .features = kIndirectFeature});
   REQUIRE(blk.ready);
   GIVEN("a request of more parts than the queue has entries") {
     const BlkRequest request = make_request(blk.ram, VIRTIO_BLK_T_IN, 0, 40 * kSector);
@@ -189,16 +190,15 @@ SCENARIO("blk: indirect descriptors", "[blk][virtio-2.7.5.3]") {
   }
   GIVEN("a chain of an ordinary descriptor and then a table") {
     const BlkRequest request = make_request(blk.ram, VIRTIO_BLK_T_IN, 1, kSector);
-    const std::uint64_t table = blk.ram.allocate(32);
-    blk.ram.object<Descriptor>(table) = {request.data, kSector, kWrite | support::kNext, 1};
-    blk.ram.object<Descriptor>(table + 16) = {request.status, 1, kWrite};
+    const std::uint64_t table = blk.queues[0].indirect_table(
+        std::vector<Descriptor>{{request.data, kSector, kWrite}, {request.status, 1, kWrite}});
     CHECK(blk.run(request, std::vector<Descriptor>{{request.header, 16}, {table, 32, support::kIndirect}}) ==
           VIRTIO_BLK_S_OK);
   }
 }
 
 SCENARIO("blk: every queue of a multi-queue device works, and many requests at once", "[blk][virtio-5.2.5]") {
-  BlkFixture blk({.queues = 4, .queue_size = 64});
+  BlkFixture blk({.layout = any_layout(), .queues = 4, .queue_size = 64});
   REQUIRE(blk.ready);
   std::vector<BlkRequest> requests;
   for (std::uint64_t round = 0; round < 16; ++round) {
@@ -216,7 +216,7 @@ SCENARIO("blk: every queue of a multi-queue device works, and many requests at o
 }
 
 SCENARIO("blk: the configuration space tells the disk's shape", "[blk][virtio-5.2.4]") {
-  BlkFixture blk({.sectors = 64, .queues = 3});
+  BlkFixture blk({.layout = any_layout(), .sectors = 64, .queues = 3});
   REQUIRE(blk.ready);
   struct {
     ipc::vhost_user::ConfigHeader header{0, sizeof(virtio_blk_config), 0};

@@ -65,44 +65,56 @@ struct Used {
   std::uint32_t length;
 };
 
-// The driver's side of one split virtqueue.
+enum class Layout : std::uint8_t { Split, Packed };
+inline constexpr std::uint64_t kPackedFeature = std::uint64_t{1} << 34;
+
+// The driver's side of one virtqueue. Chains are known by their heads: in a split ring the index of the
+// first descriptor, in a packed one the buffer id.
 class FakeQueue {
  public:
-  FakeQueue(GuestRam& ram, std::uint16_t size);
+  FakeQueue(GuestRam& ram, std::uint16_t size, Layout layout = Layout::Split);
 
+  bool packed() const { return layout_ == Layout::Packed; }
   std::uint16_t size() const { return size_; }
-  std::uint64_t table() const { return table_; }
-  std::uint64_t available() const { return available_; }
-  std::uint64_t used() const { return used_; }
+  std::uint64_t table() const { return table_; }          // or the packed ring
+  std::uint64_t available() const { return available_; }  // or the driver's event suppression
+  std::uint64_t used() const { return used_; }            // or the device's
   std::uint64_t to_user(std::uint64_t address) const { return address - kGuestBase + kUserBase; }
   const ipc::UniqueFd& kick_fd() const { return kick_; }
   const ipc::UniqueFd& call_fd() const { return call_; }
   const ipc::UniqueFd& error_fd() const { return error_; }
 
-  // One descriptor of the table, as is.
+  // One descriptor of a split ring's table, as is.
   void put(std::uint16_t index, const Descriptor& descriptor);
-  // Links `parts` from the next free descriptors on, or puts them into an indirect table. The head.
+  // Makes a chain of `parts`, from the next free descriptors on, or in an indirect table. The head.
   std::uint16_t link(std::span<const Descriptor> parts);
   std::uint16_t link_indirect(std::span<const Descriptor> parts);
+  std::uint64_t indirect_table(std::span<const Descriptor> parts);  // its address
   // Makes `head` available.
   void offer(std::uint16_t head);
-  void set_available_index(std::uint16_t index);
+  void set_available_index(std::uint16_t index);  // split
   std::uint16_t available_index() const { return next_available_; }
-  // Starts at `index` instead of 0, both rings.
-  void start_at(std::uint16_t index);
+  // Starts at `index` instead of 0, both rings; of a packed ring with wrap counters of `wrap`.
+  void start_at(std::uint16_t index, bool wrap = true);
+  // SET_VRING_BASE's number for a device that has done nothing since start_at().
+  std::uint32_t base() const;
 
   void kick();
   // Whether the device asked for a kick for the chains offered since the last call.
   bool wants_kick(bool event_idx);
-  void suppress_interrupts();                // without EVENT_IDX
-  void set_used_event(std::uint16_t index);  // with it
-  // The next used entry, as it comes; nothing after kPatience.
+  void suppress_interrupts();
+  // With EVENT_IDX: an interrupt when used entry, or packed descriptor, `index` of this lap is written.
+  void set_used_event(std::uint16_t index);
+  // The next used entry, as it comes; nothing after `time`.
   std::optional<Used> wait_used(std::chrono::milliseconds time = kPatience);
   std::uint64_t interrupts();  // since the last call
 
  private:
   std::uint16_t& word(std::uint64_t address) const { return ram_.object<std::uint16_t>(address); }
+  void offer_packed(std::uint16_t id);
+  std::optional<Used> take_used();
   GuestRam& ram_;
+  Layout layout_;
   std::uint16_t size_;
   std::uint64_t table_;
   std::uint64_t available_;
@@ -111,6 +123,9 @@ class FakeQueue {
   std::uint16_t next_available_ = 0;
   std::uint16_t kicked_ = 0;
   std::uint16_t next_used_ = 0;
+  bool available_wrap_ = true;                   // packed
+  bool used_wrap_ = true;                        // packed
+  std::vector<std::vector<Descriptor>> chains_;  // packed: by id
   ipc::UniqueFd kick_ = make_eventfd();
   ipc::UniqueFd call_ = make_eventfd();
   ipc::UniqueFd error_ = make_eventfd();
@@ -142,7 +157,10 @@ class FakeFrontEnd {
 
   // The usual greeting: all protocol features that are offered, `features` of the device's, the RAM.
   bool greet(const GuestRam& ram, std::uint64_t features);
-  bool start(const FakeQueue& queue, std::uint32_t index, std::uint16_t base = 0);
+  bool start(const FakeQueue& queue, std::uint32_t index) { return start(queue, index, queue.base()); }
+  bool start(const FakeQueue& queue, std::uint32_t index, std::uint32_t base);
+  // Where the ring is, for SET_VRING_ADDR.
+  static ipc::vhost_user::VringAddr addresses(const FakeQueue& queue, std::uint32_t index);
   std::optional<std::uint32_t> stop(std::uint32_t index);  // GET_VRING_BASE's number
 
  private:
