@@ -82,9 +82,9 @@ class GuestMemory {
 
   // The `length` bytes at `start` if they lie in one region. A length of 0 inside a region is a buffer of 0 bytes.
   std::optional<GuestBuffer> slice(GuestAddress start, std::uint64_t length) const {
-    // Compare, then subtract; two numbers of a guest are never added.
+    // Two numbers of a guest are never added. A start below the region is an offset beyond its end, modulo
+    // 2^64, as no region wraps.
     for (const Region& region : regions_) {
-      if (start < region.base) continue;
       const std::uint64_t offset = start.value - region.base.value;
       if (offset >= region.bytes.size()) continue;
       if (length > region.bytes.size() - offset) return std::nullopt;

@@ -3,6 +3,7 @@
 #define VIRTIO_RING_NO_LEGACY  // whose part of the header is C alone
 #include <linux/virtio_ring.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace virtio {
@@ -63,7 +64,7 @@ ipc::Result<PackedQueue> PackedQueue::create(const ipc::GuestMemory& memory, std
   queue.kicks_ = load_once(queue.device_events_[kEventFlags]);
   queue.slots_.resize(size);
   for (std::uint16_t slot = size; slot > 0; --slot) queue.free_slots_.push_back(static_cast<std::uint16_t>(slot - 1));
-  queue.parts_.reserve(size);
+  queue.parts_.resize(size);
   queue.batch_.reserve(size);
   queue.entries_.reserve(size);
   return queue;
@@ -95,13 +96,12 @@ std::expected<bool, RingError> PackedQueue::read_chain() {
   if (occupied_ == size() || !available()) return false;
   const std::size_t room = size() - std::size_t{occupied_};
   std::size_t index = available_.index;
-  parts_.clear();
+  part_count_ = 0;
   while (true) {
-    if (parts_.size() == room) return std::unexpected(RingError::BadAvailableIndex);
-    PackedDescriptor part;
+    if (part_count_ == room) return std::unexpected(RingError::BadAvailableIndex);
+    PackedDescriptor& part = parts_[part_count_++];
     std::memcpy(&part, &ring_[index], sizeof part);
     std::atomic_signal_fence(std::memory_order_seq_cst);  // the compiler may not fetch the source again
-    parts_.push_back(part);
     if ((part.flags & kDescNext) == 0) return true;
     if (++index == ring_.size()) index = 0;
   }
@@ -111,7 +111,7 @@ std::uint16_t PackedQueue::open_slot(std::uint16_t entry) {
   const std::uint16_t slot = free_slots_.back();
   free_slots_.pop_back();
   // 2.8.6: the id is that of the chain's last descriptor.
-  slots_[slot] = {.id = parts_.back().id, .count = static_cast<std::uint16_t>(parts_.size()), .entry = entry};
+  slots_[slot] = {.id = parts().back().id, .count = static_cast<std::uint16_t>(part_count_), .entry = entry};
   ++in_flight_;
   return slot;
 }
@@ -119,15 +119,17 @@ std::uint16_t PackedQueue::open_slot(std::uint16_t entry) {
 std::expected<std::optional<Head>, RingError> PackedQueue::next(Chain& chain) {
   std::uint16_t entry = 0;
   if (!left_.empty()) [[unlikely]] {
-    parts_.assign(left_.front().parts.begin(), left_.front().parts.end());
+    const auto& kept = left_.front().parts;  // not more than the ring has
+    part_count_ = kept.size();
+    std::ranges::copy(kept, parts_.begin());
     entry = left_.front().entry;
     left_.pop_front();
   } else {
     const auto found = read_chain();
     if (!found) return std::unexpected(found.error());
     if (!*found) return std::optional<Head>();
-    if (log_) entry = log_->take(parts_);
-    const auto count = static_cast<std::uint16_t>(parts_.size());
+    if (log_) entry = log_->take(parts());
+    const auto count = static_cast<std::uint16_t>(part_count_);
     available_ = available_.after(count, size());
     occupied_ = static_cast<std::uint16_t>(occupied_ + count);
   }
@@ -137,10 +139,10 @@ std::expected<std::optional<Head>, RingError> PackedQueue::next(Chain& chain) {
 
 std::expected<void, ChainError> PackedQueue::collect(Chain& chain) const {
   chain.clear();
-  for (const PackedDescriptor& part : parts_) {
+  for (const PackedDescriptor& part : parts()) {
     if ((part.flags & kDescIndirect) != 0) {
       // A table is the end of its chain, as in a split ring.
-      if (&part != &parts_.back()) return std::unexpected(ChainError::BadIndirect);
+      if (&part != &parts().back()) return std::unexpected(ChainError::BadIndirect);
       return collect_indirect(part, chain);
     }
     const auto appended = append_buffer(*memory_, chain, part.address, part.length, (part.flags & kDescWrite) != 0);

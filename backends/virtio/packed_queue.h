@@ -66,6 +66,7 @@ class PackedQueue {
   bool available() const;
   // The chain's descriptors from the ring into parts_. False if there is none.
   std::expected<bool, RingError> read_chain();
+  std::span<const PackedDescriptor> parts() const { return {parts_.data(), part_count_}; }
   std::uint16_t open_slot(std::uint16_t entry);
   std::expected<void, ChainError> collect(Chain& chain) const;
   std::expected<void, ChainError> collect_indirect(const PackedDescriptor& part, Chain& chain) const;
@@ -84,8 +85,9 @@ class PackedQueue {
   std::uint16_t kicks_ = 0;      // device_events_' flags as written last
   std::vector<Slot> slots_;
   std::vector<std::uint16_t> free_slots_;  // the last used first
-  std::vector<PackedDescriptor> parts_;    // the chain being taken; room for the ring's size
-  std::vector<Completed> batch_;           // completed and not yet published, in order
+  std::vector<PackedDescriptor> parts_;    // as many as the ring has: the chain being taken is at the start
+  std::size_t part_count_ = 0;
+  std::vector<Completed> batch_;  // completed and not yet published, in order
   std::optional<PackedInflightLog> log_;
   std::vector<std::uint16_t> entries_;        // batch_'s, for log_
   std::deque<PackedInflightLog::Left> left_;  // of a predecessor, that next() has not given yet

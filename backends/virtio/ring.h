@@ -73,9 +73,9 @@ inline std::expected<void, ChainError> append_buffer(const ipc::GuestMemory& mem
   const auto buffer = memory.slice(ipc::GuestAddress{address}, length);
   if (!buffer) return std::unexpected(ChainError::BadAddress);
   if (length == 0) return std::unexpected(ChainError::EmptyBuffer);
-  if (chain.full()) return std::unexpected(ChainError::TooLong);
-  if (!chain.append(*buffer, device_writes)) return std::unexpected(ChainError::BadOrder);
-  return {};
+  if (chain.append(*buffer, device_writes)) [[likely]]
+    return {};
+  return std::unexpected(chain.full() ? ChainError::TooLong : ChainError::BadOrder);
 }
 
 }  // namespace virtio

@@ -1,4 +1,5 @@
-// A hostile front end: the input is a list of messages, each {request, flags, descriptors, size, payload}.
+// A hostile front end: the input is a list of messages, each {request, flags, descriptors, size, payload}, where
+// descriptors is how many, and in its upper half of which kind.
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -34,11 +35,28 @@ class EchoDevice final : public virtio::Device {
     return {};
   }
   void stop(std::uint16_t) override {}
+  std::vector<std::byte> save_state() const override { return std::vector<std::byte>(virtio::kMaxState); }
+  ipc::Result<> load_state(std::span<const std::byte> state) override {
+    if (state.size() > virtio::kMaxState) std::abort();  // the session promises it
+    return {};
+  }
 
  private:
   std::array<std::byte, 60> config_{};
   virtio::Chain chain_;
 };
+
+// What a front end may pass: memory, an eventfd, a pipe's two ends with a few bytes in it.
+ipc::UniqueFd make_passed(unsigned kind, const support::GuestRam& ram) {
+  if (kind == 1) return support::make_eventfd();
+  std::array<int, 2> ends{};
+  if (kind < 2 || ::pipe2(ends.data(), O_CLOEXEC) != 0)
+    return ipc::UniqueFd(::fcntl(ram.fd().get(), F_DUPFD_CLOEXEC, 0));
+  ipc::UniqueFd read(ends[0]);
+  ipc::UniqueFd write(ends[1]);
+  if (::write(write.get(), "state", 5) != 5) std::abort();
+  return kind == 2 ? std::move(read) : std::move(write);
+}
 
 }  // namespace
 
@@ -55,7 +73,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       ipc::vhost_user::Message message;
       message.request = rest[0];
       message.flags = 1u | (rest[1] & 0xcu);
-      for (unsigned i = 0; i < rest[2] % 9u; ++i) message.fds.emplace_back(::fcntl(ram.fd().get(), F_DUPFD_CLOEXEC, 0));
+      for (unsigned i = 0; i < (rest[2] & 15u) % 9u; ++i) message.fds.push_back(make_passed(rest[2] >> 4 & 3u, ram));
       const std::size_t length = std::min<std::size_t>(rest[3], rest.size() - 4);
       message.payload.resize(length);
       if (length > 0) std::memcpy(message.payload.data(), rest.data() + 4, length);
