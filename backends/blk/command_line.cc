@@ -54,6 +54,8 @@ class Reader {
                "past the page cache, or through it (direct where the file system can)");
     add_choice("--on-error", line_.options.on_error, {{"report", OnError::Report}, {"stop", OnError::Stop}},
                "of the disk: tell the guest, or stop and try again each second (report)");
+    add_choice("--lock", line_.options.lock, {{"always", Lock::Always}, {"running", Lock::Running}},
+               "keep other writers away: from now on, or while queues run, as live migration needs (always)");
     add_choice("--engine", line_.options.engine, {{"io_uring", EngineChoice::IoUring}, {"plain", EngineChoice::Plain}},
                "how I/O is made (io_uring where the host has it)");
     add_choice("--poll", line_.options.poll, {{"off", Poll::Off}, {"adaptive", Poll::Adaptive}, {"busy", Poll::Busy}},

@@ -140,29 +140,41 @@ Result<> Device::load_state(std::span<const std::byte> bytes) {
   return {};
 }
 
-Worker* Device::worker_of(std::uint16_t index) const {
+void Device::serve(std::uint16_t index, const std::function<void(QueueGroup&)>& work) {
   const std::size_t group = index % options_.threads;
-  return group == 0 ? nullptr : workers_[group - 1].get();
+  if (group == 0) return work(*main_);
+  workers_[group - 1]->call(work);
 }
 
 Result<> Device::start(std::uint16_t index, virtio::Vring& ring) {
-  Worker* worker = worker_of(index);
-  if (worker == nullptr) return main_->start(index, ring);
+  if (running_ == 0 && options_.lock == Lock::Running) {
+    TRY(disk_.storage.lock(kLockPatience));
+    take_size();  // another process may have let it grow
+  }
   Result<> started;
-  worker->call([&](QueueGroup& group) { started = group.start(index, ring); });
+  serve(index, [&](QueueGroup& group) { started = group.start(index, ring); });
+  if (started) ++running_;
+  if (running_ == 0) let_image_go();
   return started;
 }
 
 void Device::stop(std::uint16_t index) {
-  Worker* worker = worker_of(index);
-  if (worker == nullptr) return main_->stop(index);
-  worker->call([&](QueueGroup& group) { group.stop(index); });
+  serve(index, [&](QueueGroup& group) { group.stop(index); });
+  if (--running_ == 0) let_image_go();
+}
+
+void Device::let_image_go() {
+  if (options_.lock == Lock::Running) disk_.storage.unlock();
+}
+
+void Device::take_size() {
+  disk_.shape.sectors = disk_.storage.sectors();
+  config_.capacity = disk_.storage.sectors();
 }
 
 Result<bool> Device::Pause::grow() {
   if (!TRY(device_.disk_.storage.grow())) return false;
-  device_.disk_.shape.sectors = device_.disk_.storage.sectors();
-  device_.config_.capacity = device_.disk_.storage.sectors();
+  device_.take_size();
   return true;
 }
 

@@ -63,8 +63,10 @@ class Device final : public virtio::Device {
   Device(Storage storage, const Options& options);
   bool accepted(unsigned feature) const { return (accepted_ & virtio::feature_bit(feature)) != 0; }
   void set_cache(bool on);
-  // The worker that serves queue `index`; none for the main group's.
-  Worker* worker_of(std::uint16_t index) const;
+  void let_image_go();  // as options_.lock asks, when no ring runs any more
+  void take_size();
+  // Has the thread that serves queue `index` do `work`.
+  void serve(std::uint16_t index, const std::function<void(QueueGroup&)>& work);
 
   Options options_;
   std::optional<telemetry::Segment> counters_;  // where nobody else looks
@@ -73,7 +75,8 @@ class Device final : public virtio::Device {
   std::uint64_t accepted_ = 0;
   bool cache_ = true;  // what the driver has chosen, of CONFIG_WCE
   virtio_blk_config config_{};
-  ipc::UniqueFd news_;  // of workers for the main group
+  unsigned running_ = 0;  // rings
+  ipc::UniqueFd news_;    // of workers for the main group
   std::unique_ptr<QueueGroup> main_;
   std::vector<std::unique_ptr<Worker>> workers_;  // last: they use all the rest
 };

@@ -1,6 +1,7 @@
 // How one disk is to be served.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -24,6 +25,15 @@ enum class OnError : std::uint8_t {
   Stop,    // the request is tried again until it succeeds, and nothing new is begun meanwhile
 };
 
+enum class Lock : std::uint8_t {
+  Always,   // the image is locked from the start
+  Running,  // only while rings run: a migration's other end can be there already, with its rings at rest
+};
+
+// A killed predecessor holds its lock until its last request in flight is done with: waiting for the lock means
+// that nothing of it reaches the disk any more.
+inline constexpr std::chrono::milliseconds kLockPatience{3000};
+
 struct Options {
   std::string serial = {};               // what GET_ID tells, at most 20 bytes
   std::uint16_t queues = 1;              // 1 to virtio::kMaxQueues
@@ -33,6 +43,7 @@ struct Options {
   Poll poll = Poll::Off;
   std::uint32_t poll_limit = 50'000;  // nanoseconds that Poll::Adaptive looks, at most
   OnError on_error = OnError::Report;
+  Lock lock = Lock::Always;                       // Always: whoever hands the storage over has locked it
   limits::Limiter* limiter = nullptr;             // borrowed; none: no limits
   const telemetry::Segment* telemetry = nullptr;  // borrowed, of kOperationNames and `queues`; none: nobody looks
   virtio::Sealing sealing = virtio::Sealing::Required;

@@ -198,8 +198,8 @@ void QueueGroup::take(Queue& queue, const virtio::Head& head) {
   ++taken_;
   if (!head.chain) return queue.ring->queue().complete(head.index, 0);
   const std::uint16_t slot = free_.back();
-  InFlight& entry = *std::construct_at(&pool_[slot]);
-  entry.request.kind = Kind::GetId;  // what is counted for one that is nothing else
+  InFlight& entry = *::new (static_cast<void*>(&pool_[slot])) InFlight;  // as it is: parse() fills what it needs
+  entry.request.kind = Kind::GetId;                                      // what is counted for one that is nothing else
   const auto parsed = parse(chain_, disk_.shape, entry.request);
   if (!parsed) {
     const Refusal& refusal = parsed.error();

@@ -5,10 +5,8 @@
 #include <sys/signalfd.h>
 
 #include <array>
-#include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <thread>
 
 #include "backends/blk/isolation.h"
 #include "backends/blk/listener.h"
@@ -21,35 +19,15 @@ namespace {
 using ipc::Result;
 using ipc::UniqueFd;
 
-// A killed predecessor holds its lock until its last request in flight is done with: waiting for the
-// lock means that nothing of it reaches the disk any more.
-constexpr std::chrono::milliseconds kLockPatience{3000};
-constexpr std::chrono::milliseconds kLockPause{10};
-
-Result<> lock(const UniqueFd& image, const CommandLine& command) {
-  struct flock whole{};
-  whole.l_type = command.read_only ? F_RDLCK : F_WRLCK;
-  whole.l_whence = SEEK_SET;
-  const auto end = std::chrono::steady_clock::now() + kLockPatience;
-  while (::fcntl(image.get(), F_OFD_SETLK, &whole) != 0) {
-    if (errno != EAGAIN && errno != EACCES) return ipc::system_failure(fmt::format("lock {}", command.image));
-    if (std::chrono::steady_clock::now() > end)
-      return ipc::failure(0, fmt::format("{}: in use by another process (it is locked){}", command.image,
-                                         command.read_only ? "" : "; with --read-only several can read it"));
-    std::this_thread::sleep_for(kLockPause);
-  }
-  return {};
-}
-
 Result<Storage> open_storage(const CommandLine& command) {
   const Writes writes = command.read_only ? Writes::Refused : Writes::Allowed;
   if (command.null_bytes) return Storage::null(*command.null_bytes, writes);
   const int mode = (command.read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC;
   UniqueFd image(::open(command.image.c_str(), mode));
   if (!image) return ipc::system_failure(command.image);
-  TRY(lock(image, command));
   auto opened = [&]() -> Result<Storage> {
     Storage storage = TRY(Storage::adopt(std::move(image), writes));
+    if (command.options.lock == Lock::Always) TRY(storage.lock(kLockPatience));
     if (command.cache == Cache::Writeback) return storage;
     UniqueFd direct(::open(command.image.c_str(), mode | O_DIRECT));
     Result<> went = direct ? storage.go_direct(std::move(direct)) : ipc::system_failure("--cache=direct");

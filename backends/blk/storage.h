@@ -1,6 +1,7 @@
 // Where a disk's data is: a raw image file, a block device, or nowhere at all (for measuring).
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 
 #include "ipc/error.h"
@@ -38,6 +39,11 @@ class Storage {
   // I/O goes to `direct` from now on, the same image opened with O_DIRECT, save for what is not aligned
   // as that needs. EINVAL if it is another file, not open like that, or its file system cannot do so.
   ipc::Result<> go_direct(ipc::UniqueFd direct);
+
+  // Keeps other processes from writing the image, or from anything but reading it (OFD locks), and takes its size
+  // anew. EBUSY if another process has not let go of it within `patience`.
+  ipc::Result<> lock(std::chrono::milliseconds patience);
+  void unlock();
 
   // Takes the image's size anew: true if it has grown. EINVAL, and nothing changes, if it has shrunk or
   // its size is no multiple of logical_block().

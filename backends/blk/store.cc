@@ -87,8 +87,8 @@ class PlainStore final : public Store {
   explicit PlainStore(const Storage& storage) : storage_(storage) {}
 
   Outcome read(std::span<const iovec> parts, std::uint64_t offset, Token) override {
-    return outcome(::preadv(file_for(parts, offset), parts.data(), static_cast<int>(parts.size()),
-                            static_cast<off_t>(offset)));
+    return outcome(
+        ::preadv(file_for(parts, offset), parts.data(), static_cast<int>(parts.size()), static_cast<off_t>(offset)));
   }
   Outcome write(std::span<const iovec> parts, std::uint64_t offset, bool durable, Token) override {
     return outcome(::pwritev2(file_for(parts, offset), parts.data(), static_cast<int>(parts.size()),

@@ -74,7 +74,8 @@ constexpr Rule kSession[] = {
 
 constexpr Rule kListening[] = {
     {SYS_accept4, "the next front end, when the last has gone", {on(Slot::Listener)}},
-    {SYS_lseek, "the image's size, when SIGHUP tells that it has grown"},
+    {SYS_lseek, "the image's size, when it may have grown", {on(Slot::Unaligned)}},
+    {SYS_fcntl, "lock the image while rings run", {on(Slot::Unaligned), equals(1, F_OFD_SETLK)}},
 };
 
 constexpr Rule kEndOfThread[] = {
