@@ -80,6 +80,8 @@ ipc::Result<Storage> Storage::null(std::uint64_t bytes, Writes writes) {
   TRY(check_size(bytes));
   Storage storage;
   storage.kind_ = Kind::Null;
+  storage.file_ = ipc::UniqueFd(::open("/dev/null", O_RDWR | O_CLOEXEC));  // what a policy can be pinned to
+  if (!storage.file_) return ipc::system_failure("/dev/null");
   storage.sectors_ = bytes / kSectorBytes;
   storage.writes_ = writes;
   return storage;
@@ -128,7 +130,7 @@ ipc::Result<> Storage::lock(std::chrono::milliseconds patience) {
   while (::fcntl(file_.get(), F_OFD_SETLK, &whole) != 0) {
     if (errno != EAGAIN && errno != EACCES) return ipc::system_failure("disk image: cannot be locked");
     if (std::chrono::steady_clock::now() > end)
-      return ipc::failure(EBUSY, fmt::format("disk image: in use by another process (it is locked){}",
+      return ipc::failure(EBUSY, fmt::format("in use by another process (it is locked){}",
                                              read_only() ? "" : "; with --read-only several can read it"));
     ::poll(nullptr, 0, kLockPause.count());
   }

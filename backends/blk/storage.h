@@ -52,7 +52,7 @@ class Storage {
   Kind kind() const { return kind_; }
   bool direct() const { return static_cast<bool>(direct_); }
   const Alignment& alignment() const { return alignment_; }  // of direct() I/O
-  // Where I/O goes, and where what is not aligned goes. Empty for Kind::Null.
+  // Where I/O goes, and where what is not aligned goes. For Kind::Null a descriptor that nothing goes to.
   const ipc::UniqueFd& file() const { return direct_ ? direct_ : file_; }
   const ipc::UniqueFd& buffered_file() const { return file_; }
 

@@ -20,6 +20,7 @@ namespace {
 constexpr Rule kEveryThread[] = {
     {SYS_write, "raise guest interrupts (call eventfds), wake another thread, write the log, give a device state away"},
     {SYS_futex, "park and be parked; C++ run time: one-time initialisation"},
+    {SYS_sched_yield, "wait for another thread a little, before futex"},
     {SYS_clock_gettime, "time, where the vDSO cannot tell it"},
     {SYS_restart_syscall, "go on with a wait that a stop signal interrupted"},
     {SYS_rt_sigreturn, "return from a signal handler"},

@@ -101,10 +101,11 @@ class BlkProgram {
     return -1;
   }
 
-  // A connection to folder.socket(), as soon as somebody listens there; nothing after kPatience.
-  std::unique_ptr<FakeFrontEnd> connect() const {
+  // A connection to folder.socket(), or to `path`, as soon as somebody listens there; nothing after kPatience.
+  std::unique_ptr<FakeFrontEnd> connect() const { return connect(folder_.socket()); }
+  std::unique_ptr<FakeFrontEnd> connect(const std::string& path) const {
     sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
-    folder_.socket().copy(address.sun_path, sizeof address.sun_path - 1);
+    path.copy(address.sun_path, sizeof address.sun_path - 1);
     const auto end = std::chrono::steady_clock::now() + kPatience;
     while (std::chrono::steady_clock::now() < end) {
       ipc::UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
