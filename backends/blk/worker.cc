@@ -40,6 +40,7 @@ Result<std::unique_ptr<Worker>> Worker::start(const Disk& disk, const Options& o
 
 Worker::~Worker() {
   if (!thread_.joinable()) return;
+  park();
   give(Order::End);
   thread_.join();
 }

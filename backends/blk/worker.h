@@ -20,7 +20,7 @@ class Worker {
   // when rest() is reached. Errors are those of QueueGroup::create(), EINVAL for a CPU that is not there.
   static ipc::Result<std::unique_ptr<Worker>> start(const Disk& disk, const Options& options,
                                                     std::optional<std::uint16_t> cpu, const ipc::UniqueFd& news);
-  // Parked. The thread ends; requests in flight are lost.
+  // The thread ends; what is in flight is lost.
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
