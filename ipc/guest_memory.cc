@@ -25,11 +25,6 @@ void GuestBuffer::fill(std::byte value) const {
   if (!bytes_.empty()) std::memset(bytes_.data(), std::to_integer<int>(value), bytes_.size());
 }
 
-std::optional<GuestBuffer> GuestBuffer::part(std::size_t offset, std::size_t length) const {
-  if (offset > bytes_.size() || length > bytes_.size() - offset) return std::nullopt;
-  return GuestBuffer(bytes_.subspan(offset, length));
-}
-
 bool GuestMemory::add_region(GuestAddress base, std::uint64_t length, Mapping mapping, std::uint64_t offset) {
   const std::span<std::byte> all = mapping.bytes();
   if (length == 0 || offset > all.size() || length > all.size() - offset) return false;

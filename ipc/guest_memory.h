@@ -40,7 +40,10 @@ class GuestBuffer {
   void fill(std::byte value) const;
 
   // The bytes from `offset` on, at most `length`; nothing if the buffer is shorter than that.
-  std::optional<GuestBuffer> part(std::size_t offset, std::size_t length) const;
+  std::optional<GuestBuffer> part(std::size_t offset, std::size_t length) const {
+    if (offset > bytes_.size() || length > bytes_.size() - offset) return std::nullopt;
+    return GuestBuffer(bytes_.subspan(offset, length));
+  }
 
   // Copies the `index`th T of the buffer out of guest RAM, once, whatever its alignment. False if there is none.
   template <class T>
@@ -49,6 +52,16 @@ class GuestBuffer {
     if (index >= bytes_.size() / sizeof(T)) return false;
     std::memcpy(&out, bytes_.data() + index * sizeof(T), sizeof(T));
     std::atomic_signal_fence(std::memory_order_seq_cst);  // the compiler may not fetch the source again
+    return true;
+  }
+
+  // Copies `value` to the start of the buffer, whatever its alignment. False if it has no room.
+  template <class T>
+    requires std::is_trivially_copyable_v<T>
+  bool store(const T& value) const {
+    if (bytes_.size() < sizeof(T)) return false;
+    std::memcpy(bytes_.data(), &value, sizeof(T));
+    std::atomic_signal_fence(std::memory_order_seq_cst);
     return true;
   }
 

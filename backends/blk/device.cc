@@ -163,6 +163,10 @@ void Device::stop(std::uint16_t index) {
   if (--running_ == 0) let_image_go();
 }
 
+void Device::suspend(std::uint16_t index) {
+  serve(index, [&](QueueGroup& group) { group.suspend(index); });
+}
+
 void Device::let_image_go() {
   if (options_.lock == Lock::Running) disk_.storage.unlock();
 }

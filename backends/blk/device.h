@@ -27,6 +27,7 @@ class Device final : public virtio::Device {
   void accept(std::uint64_t features) override;
   ipc::Result<> start(std::uint16_t index, virtio::Vring& ring) override;
   void stop(std::uint16_t index) override;
+  void suspend(std::uint16_t index) override;
   std::vector<std::byte> save_state() const override;
   ipc::Result<> load_state(std::span<const std::byte> bytes) override;
 

@@ -35,6 +35,7 @@ class QueueGroup {
   // As virtio::Device asks. Nothing of the ring is in flight at either.
   ipc::Result<> start(std::uint16_t index, virtio::Vring& ring);
   void stop(std::uint16_t index);
+  void suspend(std::uint16_t index);
 
   // Looks at everything once: what has completed, what is new in the rings, and one publication. Sleeps first
   // if there is nothing. While `closed` nothing new is taken, and what waits for its turn is not held up any
@@ -102,6 +103,7 @@ class QueueGroup {
   bool advance_range(std::uint16_t slot, int result);
   void fail(std::uint16_t slot);
   void finish(std::uint16_t slot, std::uint8_t status);
+  void leave(std::uint16_t slot);
   // Who waits for rest, or for the end, waits neither for limits nor for a disk that may never come back.
   void let_go();
   void retry_stalled();

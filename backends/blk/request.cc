@@ -86,19 +86,6 @@ std::uint8_t parse_ranges(const virtio::Chain& chain, const DiskShape& disk, Kin
 
 }  // namespace
 
-void DataVector::clear() {
-  first_ = 0;
-  count_ = 0;
-  bytes_ = 0;
-}
-
-bool DataVector::append(const iovec& part) {
-  if (count_ == vector_.size()) return false;
-  vector_[count_++] = part;
-  bytes_ += part.iov_len;
-  return true;
-}
-
 void DataVector::advance(std::uint64_t bytes) {
   bytes_ -= bytes;
   while (bytes > 0) {
@@ -125,7 +112,9 @@ std::expected<void, Refusal> parse(const virtio::Chain& chain, const DiskShape& 
   };
 
   virtio_blk_outhdr header;
-  if (!copy_from(chain.readable(), 0, std::as_writable_bytes(std::span(&header, 1)))) return refuse(VIRTIO_BLK_S_IOERR);
+  const bool at_once = !chain.readable().empty() && chain.readable().front().load(0, header);
+  if (!at_once && !copy_from(chain.readable(), 0, std::as_writable_bytes(std::span(&header, 1))))
+    return refuse(VIRTIO_BLK_S_IOERR);
   const std::uint64_t readable = chain.readable_bytes() - sizeof header;
 
   const std::optional<Kind> kind = kind_of(header.type, disk);
@@ -193,8 +182,7 @@ void write_id(const virtio::Chain& chain, std::span<const std::byte, VIRTIO_BLK_
 
 std::uint32_t write_status(const GuestBuffer& place, std::uint8_t status, std::uint32_t filled,
                            std::uint32_t data_bytes) {
-  const std::byte byte{status};
-  place.copy_from(std::span(&byte, 1));
+  place.store(status);
   return filled == data_bytes ? filled + 1 : filled;
 }
 

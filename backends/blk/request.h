@@ -34,8 +34,13 @@ class DataVector {
  public:
   std::span<iovec> rest() { return std::span(vector_).subspan(first_, count_ - first_); }
   std::uint64_t bytes() const { return bytes_; }  // that remain
-  void clear();
-  bool append(const iovec& part);  // false if it is full
+  void clear() { first_ = count_ = bytes_ = 0; }
+  bool append(const iovec& part) {  // false if it is full
+    if (count_ == vector_.size()) return false;
+    vector_[count_++] = part;
+    bytes_ += part.iov_len;
+    return true;
+  }
   // Drops the first `bytes`, at most bytes(): they have been transferred.
   void advance(std::uint64_t bytes);
 
