@@ -39,8 +39,11 @@ int main(int argc, char** argv) {
   if (argc != 3) return 2;
   const ipc::UniqueFd event = support::make_eventfd();
   std::atomic<Clock::time_point> woken{};
+  std::atomic<bool> moved = false;
   std::thread sleeper([&] {
     run_on(argv[2]);
+    moved = true;
+    moved.notify_one();
     for (std::size_t round = 0; round < kRounds; ++round) {
       std::uint64_t count = 0;
       while (::read(event.get(), &count, sizeof count) != sizeof count)
@@ -48,6 +51,7 @@ int main(int argc, char** argv) {
       woken = Clock::now();
     }
   });
+  moved.wait(false);  // asleep, for it may have to share this CPU until then
   run_on(argv[1]);
   std::array<Clock::duration, kRounds> writes;
   std::array<Clock::duration, kRounds> wakes;
