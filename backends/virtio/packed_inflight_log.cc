@@ -47,6 +47,7 @@ Result<PackedInflightLog> PackedInflightLog::attach(std::span<std::byte> region,
   log.last_.resize(ring.size());
   const std::uint16_t version = load_once(log.header_->version);
   if (version == 0) {
+    log.new_ = true;
     log.initialise();
   } else if (version != kVersion || load_once(log.header_->features) != 0 ||
              load_once(log.header_->desc_num) != log.size()) {
@@ -68,7 +69,6 @@ void PackedInflightLog::initialise() {
   store(header_->used_wrap_counter, std::uint8_t{1});
   store(header_->old_used_wrap_counter, std::uint8_t{1});
   store(header_->desc_num, size());
-  store(header_->version, kVersion);
 }
 
 bool PackedInflightLog::committed() const {
@@ -148,7 +148,7 @@ Result<PackedInflightLog::Recovered> PackedInflightLog::recover(RingPosition use
   for (const Left& chain : recovered.chains) in_flight += chain.parts.size();
   if (batch && !shown && load_once(header_->old_used_idx) < size()) roll_back(in_flight);
 
-  if (in_flight > 0) {
+  if (!new_) {
     used = {load_once(header_->used_idx), load_once(header_->used_wrap_counter) != 0};
     if (used.index >= size()) return std::unexpected(corrupt("a used index beyond the ring"));
   }
@@ -161,6 +161,7 @@ Result<PackedInflightLog::Recovered> PackedInflightLog::recover(RingPosition use
   store(header_->old_free_head, free_head);
   store(header_->old_used_idx, used.index);
   store(header_->old_used_wrap_counter, std::uint8_t{used.wrap});
+  store(header_->version, kVersion);  // from here on the region is to be trusted, not who gives it
   return recovered;
 }
 

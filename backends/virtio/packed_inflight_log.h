@@ -35,8 +35,9 @@ class PackedInflightLog {
   // unknown version; one of zeros is new.
   static ipc::Result<PackedInflightLog> attach(std::span<std::byte> region, std::span<PackedDescriptor> ring);
 
-  // What a predecessor left. Where that is nothing, the ring goes on at `used`. EINVAL if no back end
-  // can have left the region as it is. Once, before any other call.
+  // What a predecessor left. A new region's ring goes on at `used`; another's where the region says: who
+  // gives it may not know how far a process came that was killed. EINVAL if no back end can have left the
+  // region as it is. Once, before any other call.
   ipc::Result<Recovered> recover(RingPosition used);
 
   // A chain was taken from the ring. Its entry, below the ring's size.
@@ -82,6 +83,7 @@ class PackedInflightLog {
   ipc::Result<std::vector<Left>> read(std::uint16_t head);
   void roll_back(std::size_t in_flight);
 
+  bool new_ = false;
   Header* header_ = nullptr;
   std::span<Entry> entries_;
   std::span<PackedDescriptor> ring_;

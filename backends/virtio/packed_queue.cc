@@ -73,14 +73,12 @@ ipc::Result<PackedQueue> PackedQueue::create(const ipc::GuestMemory& memory, std
 ipc::Result<> PackedQueue::resume(std::span<std::byte> region) {
   auto log = TRY(PackedInflightLog::attach(region, ring_));
   auto recovered = TRY(log.recover(used_));
-  if (!recovered.chains.empty()) {
-    // All that was ever taken has been given back or is left.
-    used_ = recovered.used;
-    occupied_ = 0;
-    for (const PackedInflightLog::Left& chain : recovered.chains)
-      occupied_ = static_cast<std::uint16_t>(occupied_ + chain.parts.size());
-    available_ = used_.after(occupied_, size());
-  }
+  // All that was ever taken has been given back or is left.
+  used_ = recovered.used;
+  occupied_ = 0;
+  for (const PackedInflightLog::Left& chain : recovered.chains)
+    occupied_ = static_cast<std::uint16_t>(occupied_ + chain.parts.size());
+  available_ = used_.after(occupied_, size());
   left_.assign(std::move_iterator(recovered.chains.begin()), std::move_iterator(recovered.chains.end()));
   log_ = std::move(log);
   return {};

@@ -25,7 +25,7 @@ class PackedQueue {
 
   // Keeps a log of this ring in `region` from now on, and takes up what a predecessor left in it:
   // next() gives those chains first, in their old order, and goes on behind them. Only before any other
-  // call; what create() was told of the position counts only if nothing was left. Errors: those of
+  // call; what create() was told of the position counts only for a new region. Errors: those of
   // PackedInflightLog.
   ipc::Result<> resume(std::span<std::byte> region);
 

@@ -93,6 +93,11 @@ std::uint16_t FakeQueue::link(std::span<const Descriptor> parts) {
 
 std::uint64_t FakeQueue::indirect_table(std::span<const Descriptor> parts) {
   const std::uint64_t table = ram_.allocate(16 * parts.size());
+  write_table(table, parts);
+  return table;
+}
+
+void FakeQueue::write_table(std::uint64_t table, std::span<const Descriptor> parts) {
   for (std::size_t i = 0; i < parts.size(); ++i) {
     Descriptor part = parts[i];
     if (!packed() && i + 1 < parts.size()) {
@@ -102,7 +107,13 @@ std::uint64_t FakeQueue::indirect_table(std::span<const Descriptor> parts) {
     if (packed()) std::swap(part.flags, part.next);  // where the buffer id and then the flags are
     std::memcpy(ram_.at(table + 16 * i, 16).data(), &part, 16);
   }
-  return table;
+}
+
+void FakeQueue::replace(std::uint16_t head, const Descriptor& descriptor) {
+  if (packed())
+    chains_[head] = {descriptor};
+  else
+    put(head, descriptor);
 }
 
 std::uint16_t FakeQueue::link_indirect(std::span<const Descriptor> parts) {

@@ -90,6 +90,9 @@ class FakeQueue {
   std::uint16_t link(std::span<const Descriptor> parts);
   std::uint16_t link_indirect(std::span<const Descriptor> parts);
   std::uint64_t indirect_table(std::span<const Descriptor> parts);  // its address
+  void write_table(std::uint64_t table, std::span<const Descriptor> parts);
+  // Makes the chain of `head` another, of one descriptor like the first.
+  void replace(std::uint16_t head, const Descriptor& descriptor);
   // Makes `head` available.
   void offer(std::uint16_t head);
   void set_available_index(std::uint16_t index);  // split

@@ -28,7 +28,7 @@ SCENARIO("blk recovery: 500 kills under load lose nothing, repeat nothing and gi
   INFO("seed " << seed);
   std::mt19937 random(seed);
   const BlkFolder folder(StampedLoad::kSectors);
-  StampedLoad load(random());
+  StampedLoad load(random(), GENERATE(support::Layout::Split, support::Layout::Packed));
   std::size_t in_flight = 0;
   std::size_t greetings = 0;  // that a kill broke off
   for (int kill = 0; kill <= kKills; ++kill) {

@@ -15,8 +15,8 @@ constexpr std::chrono::microseconds kPause{20};
 
 }  // namespace
 
-StampedLoad::StampedLoad(std::uint32_t seed) : random_(seed) {
-  for (std::uint16_t i = 0; i < kQueues; ++i) queues_.emplace_back(ram_, kQueueSize);
+StampedLoad::StampedLoad(std::uint32_t seed, support::Layout layout) : random_(seed) {
+  for (std::uint16_t i = 0; i < kQueues; ++i) queues_.emplace_back(ram_, kQueueSize, layout);
   for (std::size_t i = 0; i < kSlots; ++i) {
     Slot& slot = slots_.emplace_back(Slot{.request = support::make_request(ram_, VIRTIO_BLK_T_OUT, 0, kBlock)});
     slot.queue = static_cast<std::uint16_t>(i % kQueues);
@@ -28,12 +28,16 @@ StampedLoad::StampedLoad(std::uint32_t seed) : random_(seed) {
 
 bool StampedLoad::greet(std::unique_ptr<support::FakeFrontEnd> front_end) {
   front_end_ = std::move(front_end);
-  if (!front_end_ || !front_end_->greet(ram_, kFeatures)) return false;
+  if (!front_end_ || !front_end_->greet(ram_, kFeatures | (queues_[0].packed() ? support::kPackedFeature : 0)))
+    return false;
   if (!region_ && !get_region()) return false;
   const int fd = region_.get();
   if (!front_end_->ask(Request::SetInflightFd, inflight_, std::span(&fd, 1))) return false;
-  for (std::uint16_t i = 0; i < kQueues; ++i)
-    if (!front_end_->start(queues_[i], i, ram_.object<std::uint16_t>(queues_[i].used() + 2))) return false;
+  // How far the last process came is known of a split ring by its used index, of a packed one by the region alone.
+  for (std::uint16_t i = 0; i < kQueues; ++i) {
+    const std::uint32_t base = queues_[i].packed() ? 0x8000'8000 : ram_.object<std::uint16_t>(queues_[i].used() + 2);
+    if (!front_end_->start(queues_[i], i, base)) return false;
+  }
   return true;
 }
 
@@ -111,12 +115,9 @@ void StampedLoad::offer(Slot& slot) {
   slot.request.device_writes = slot.kind == Kind::Read;
   slot.request.bytes = slot.kind == Kind::Flush ? 0 : kBlock;
   auto parts = slot.request.parts();
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    if (i + 1 < parts.size()) parts[i].flags |= support::kNext;
-    parts[i].next = static_cast<std::uint16_t>(i + 1);
-    ram_.object<support::Descriptor>(slot.table + 16 * i) = parts[i];
-  }
-  queues_[slot.queue].put(slot.head, {slot.table, static_cast<std::uint32_t>(16 * parts.size()), support::kIndirect});
+  queues_[slot.queue].write_table(slot.table, parts);
+  const support::Descriptor whole{slot.table, static_cast<std::uint32_t>(16 * parts.size()), support::kIndirect};
+  queues_[slot.queue].replace(slot.head, whole);
   slot.busy = true;
   queues_[slot.queue].offer(slot.head);
 }

@@ -15,7 +15,7 @@ class StampedLoad {
   static constexpr std::size_t kBlock = 8 * support::kSector;
   static constexpr std::size_t kSectors = kSlots * kBlocksOfSlot * kBlock / support::kSector;  // of the disk
 
-  explicit StampedLoad(std::uint32_t seed);
+  explicit StampedLoad(std::uint32_t seed, support::Layout layout = support::Layout::Split);
 
   // Goes on over this connection, with what was in flight on the last. False: the back end broke off.
   bool greet(std::unique_ptr<support::FakeFrontEnd> front_end);
