@@ -14,6 +14,9 @@ class EventLoop {
  public:
   static Result<EventLoop> create();
 
+  // Readable when something that is watched is ready, so that one loop can be part of another.
+  const UniqueFd& fd() const { return epoll_; }
+
   // Calls `ready` whenever `fd` (borrowed) is readable (level-triggered) or has hung up, until unwatch().
   Result<> watch(const UniqueFd& fd, std::function<void()> ready);
   void unwatch(const UniqueFd& fd);

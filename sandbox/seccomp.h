@@ -16,8 +16,21 @@
 namespace sandbox {
 
 // Descriptors whose numbers a policy pins, known only when the process has set itself up.
-enum class Slot : std::uint8_t { Log, Control, Ring, Vm, Vcpu, ExitEvent, Listener, Directory, Image, Unaligned };
-inline constexpr std::size_t kSlots = 10;
+enum class Slot : std::uint8_t {
+  Log,
+  Control,
+  Ring,
+  Vm,
+  Vcpu,
+  ExitEvent,
+  Listener,
+  Directory,
+  Image,
+  Unaligned,
+  Events,
+  ControlListener,
+};
+inline constexpr std::size_t kSlots = 12;
 
 // One thing that must hold of one argument (0 to 5): (argument & mask) == value, or == the slot's
 // number. At most one condition for each argument of a rule.

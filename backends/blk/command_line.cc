@@ -13,6 +13,7 @@ constexpr std::string_view kCapabilities = R"({"type": "block", "features": ["re
 
 // What an image is called that is none.
 constexpr std::string_view kNull = "null:";
+constexpr int kFirstPassed = 3;  // SD_LISTEN_FDS_START
 
 constexpr std::string_view kDescription =
     "Serves a raw disk image or block device to QEMU, Cloud Hypervisor, crosvm or any other vhost-user\n"
@@ -27,7 +28,16 @@ An example with QEMU:
     -device vhost-user-blk-pci,chardev=disk
 
 It stays in the foreground, and listens again when the front end has gone. SIGTERM or SIGINT: requests
-in flight complete, then it removes its socket and exits. SIGHUP: the image has grown, and the guest is told.
+in flight complete, then it removes its sockets and exits. SIGHUP: the image has grown, and the guest is told.
+Started by systemd with a socket, it needs neither --socket-path nor --fd.
+
+With --control-path=PATH, root and the user that it runs as can ask it while it runs:
+  bulkhead-blk stats PATH               what it does: rates, latencies, depth, kicks, interrupts
+  bulkhead-blk status PATH              how it is set up, and whether a front end is connected
+  bulkhead-blk set PATH --iops=5000     change limits
+  bulkhead-blk grow PATH                as SIGHUP
+Each has a --help of its own.
+
 A second process that writes the image is kept out by a lock.
 
 Guest memory must be sealed against shrinking, as QEMU's memory-backend-memfd is (seal=on, its default):
@@ -69,13 +79,16 @@ class Reader {
         ->type_name("LIST")
         ->delimiter(',');
     app_.add_flag("--accept-unsealed", unsealed_, "serve memory that its owner can cut short");
+    app_.add_option("--control-path", line_.control_path, "listen on this Unix socket for stats, status, set and grow")
+        ->type_name("PATH");
+    add_limit_options(app_, limits_);
     const std::string capabilities = "print what QEMU's conventions want to know, as JSON";
     app_.add_flag("--print-capabilities", capabilities);
     const std::string version = "print the version";
     app_.add_flag("--version", version);
   }
 
-  std::expected<CommandLine, Answer> read(std::span<char* const> arguments) {
+  std::expected<CommandLine, Answer> read(std::span<char* const> arguments, int passed) {
     try {
       app_.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
     } catch (const CLI::CallForHelp&) {
@@ -83,17 +96,24 @@ class Reader {
     } catch (const CLI::ParseError& error) {
       return refuse(error.what());
     }
-    if (path_->count() + fd_->count() != 1) return refuse("exactly one of --socket-path and --fd is right");
+    if (path_->count() + fd_->count() == 0 && passed > 0) {
+      if (passed != 1) return refuse(fmt::format("{} sockets of systemd's: one is right", passed));
+      line_.socket = kFirstPassed;
+    } else if (path_->count() + fd_->count() != 1) {
+      return refuse("exactly one of --socket-path and --fd is right");
+    }
     if (path_->count() == 1 && line_.socket_path.empty()) return refuse("--socket-path: empty");
     if (fd_->count() == 1 && line_.socket < 3)
       return refuse(fmt::format("--fd={}: a number of 3 or more is right", line_.socket));
     if (line_.image.empty()) return refuse("--blk-file is missing: it tells which disk to serve");
     if (line_.image.starts_with(kNull)) {
-      line_.null_bytes = size_of(line_.image.substr(kNull.size()));
+      line_.null_bytes = bytes_of(line_.image.substr(kNull.size()));
       if (!line_.null_bytes)
         return refuse(fmt::format("--blk-file={}: null: and a size is right, as null:1G", line_.image));
     }
     line_.options.poll_limit = poll_limit_ * 1000;
+    if (const auto alone = limits_.burst_without_rate({})) return refuse(*alone);
+    limits_.apply_to(line_.limits);
     if (unsealed_) line_.options.sealing = virtio::Sealing::Optional;
     return line_;
   }
@@ -101,13 +121,6 @@ class Reader {
  private:
   static std::unexpected<Answer> refuse(std::string_view why) {
     return std::unexpected(Answer{2, fmt::format("bulkhead-blk: {}\n", why)});
-  }
-
-  // "4096", "4K", "1G": bytes.
-  static std::optional<std::uint64_t> size_of(std::string text) {
-    std::uint64_t bytes = 0;
-    const std::string refused = CLI::AsSizeValue(false)(text);  // changes it to a plain number
-    return refused.empty() && CLI::detail::lexical_cast(text, bytes) ? std::optional(bytes) : std::nullopt;
   }
 
   template <class T>
@@ -120,6 +133,7 @@ class Reader {
 
   CLI::App app_{std::string(kDescription), "bulkhead-blk"};
   CommandLine line_;
+  LimitChanges limits_;
   bool unsealed_ = false;
   std::uint32_t poll_limit_ = 50;
   CLI::Option* path_;
@@ -128,14 +142,14 @@ class Reader {
 
 }  // namespace
 
-std::expected<CommandLine, Answer> parse_command_line(std::span<char* const> arguments) {
+std::expected<CommandLine, Answer> parse_command_line(std::span<char* const> arguments, int passed) {
   const auto given = [&](std::string_view option) {
     return std::ranges::any_of(arguments, [&](const char* argument) { return argument == option; });
   };
   // By the conventions all others are ignored then.
   if (given("--print-capabilities")) return std::unexpected(Answer{0, fmt::format("{}\n", kCapabilities)});
   if (given("--version")) return std::unexpected(Answer{0, fmt::format("bulkhead-blk {}\n", BULKHEAD_VERSION)});
-  return Reader().read(arguments);
+  return Reader().read(arguments, passed);
 }
 
 }  // namespace blk

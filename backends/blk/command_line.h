@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 
+#include "backends/blk/limit_options.h"
 #include "backends/blk/options.h"
 
 namespace blk {
@@ -18,13 +19,15 @@ enum class Cache : std::uint8_t {
 };
 
 struct CommandLine {
-  std::string socket_path;  // where to listen; empty: `socket` is the vhost-user socket
-  int socket = -1;          // connected or listening; of our caller
-  std::string image;        // path, or as it was given for a disk that is none:
+  std::string socket_path;   // where to listen; empty: `socket` is the vhost-user socket
+  int socket = -1;           // connected or listening; of our caller
+  std::string control_path;  // where operators connect; empty: nowhere
+  std::string image;         // path, or as it was given for a disk that is none:
   std::optional<std::uint64_t> null_bytes;
   Cache cache = Cache::Best;
   bool read_only = false;
   Options options;
+  limits::Limits limits;
 };
 
 // To be printed, and to exit with: 0 on stdout, others on stderr.
@@ -33,7 +36,8 @@ struct Answer {
   std::string text;  // ends with a newline
 };
 
-// `arguments` without the program's name. --help, --version and --print-capabilities are answers.
-std::expected<CommandLine, Answer> parse_command_line(std::span<char* const> arguments);
+// `arguments` without the program's name; `passed` sockets are ours from descriptor 3 on, by systemd. --help,
+// --version and --print-capabilities are answers.
+std::expected<CommandLine, Answer> parse_command_line(std::span<char* const> arguments, int passed);
 
 }  // namespace blk

@@ -1,4 +1,4 @@
-// Where front ends connect, one after the other.
+// Where front ends connect, one after the other, and where operators do.
 #pragma once
 
 #include <optional>
@@ -10,15 +10,23 @@
 
 namespace blk {
 
+enum class Purpose : std::uint8_t {
+  FrontEnd,  // vhost-user: a stream
+  Control,   // whole frames; our own uid and root alone may connect
+};
+
 class Listener {
  public:
   // Binds `path`, in place of a socket on which nobody listens any more. EADDRINUSE if somebody does,
   // EEXIST for what is no socket, ENAMETOOLONG; others of bind(2).
-  static ipc::Result<Listener> bind(const std::string& path);
+  static ipc::Result<Listener> bind(const std::string& path, Purpose purpose);
   // Takes over a stream socket: one that listens, or one that is the connection itself. ENOTSOCK, EINVAL.
   static ipc::Result<Listener> adopt(ipc::UniqueFd socket);
 
   const ipc::UniqueFd& socket() const { return socket_; }
+  // How many sockets systemd has passed to this process, from descriptor 3 on (sd_listen_fds(3)).
+  static int passed_by_systemd();
+
   // There will be another connection after this one.
   bool listens() const { return listens_; }
 

@@ -5,9 +5,11 @@
 #include <sys/signalfd.h>
 
 #include <array>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 
+#include "backends/blk/control_server.h"
 #include "backends/blk/isolation.h"
 #include "backends/blk/listener.h"
 #include "backends/blk/server.h"
@@ -51,73 +53,155 @@ Result<UniqueFd> gather_signals() {
   return signals;
 }
 
-class Standalone {
+std::uint64_t now_ns() {
+  return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1));
+}
+
+class Standalone final : private Controlled {
  public:
-  static Result<Standalone> set_up(const CommandLine& command);
+  // Everything up to the first front end: sealed.
+  static Result<std::unique_ptr<Standalone>> create(const CommandLine& command);
+  ~Standalone() override { remove_paths(); }
   Result<> serve();
-  void clean_up() { listener_.remove_path(); }
 
  private:
-  Standalone(UniqueFd signals, Listener listener, std::unique_ptr<Server> server)
-      : signals_(std::move(signals)), listener_(std::move(listener)), server_(std::move(server)) {}
-  // Does what signals ask for. False: to end.
-  bool obey_signals();
+  Standalone(const CommandLine& command, ipc::EventLoop events, UniqueFd signals, Listener listener,
+             std::optional<Listener> operators)
+      : command_(command),
+        limits_(command.limits),
+        limiter_(command.limits, now_ns()),
+        events_(std::move(events)),
+        signals_(std::move(signals)),
+        listener_(std::move(listener)),
+        operators_(std::move(operators)) {}
+  Result<> seal(Storage storage);
+  void remove_paths();
+  // Does what signals and operators ask for. False: to end.
+  bool attend();
+  void obey_signals();
   // Nothing: a signal asks to end.
   Result<std::optional<UniqueFd>> next_connection();
 
+  const UniqueFd& telemetry() const override { return telemetry_->file(); }
+  void describe(ipc::schema::BackendStatus::Builder status) const override;
+  limits::Limits limits() const override { return limits_; }
+  void set_limits(const limits::Limits& limits) override;
+  Result<> grow() override { return server_->grow(); }
+
+  const CommandLine& command_;
+  const std::uint64_t started_ns_ = now_ns();
+  limits::Limits limits_;
+  limits::Limiter limiter_;
+  std::optional<telemetry::Segment> telemetry_;
+  ipc::EventLoop events_;
   UniqueFd signals_;
   Listener listener_;
+  std::optional<Listener> operators_;
+  std::unique_ptr<ControlServer> control_;
+  std::vector<sandbox::Layer> layers_;
   std::unique_ptr<Server> server_;
+  std::uint64_t connections_ = 0;
+  bool connected_ = false;
+  bool end_asked_ = false;
 };
 
-Result<Standalone> Standalone::set_up(const CommandLine& command) {
+Result<std::unique_ptr<Standalone>> Standalone::create(const CommandLine& command) {
   Storage storage = TRY(open_storage(command));
   UniqueFd signals = TRY(gather_signals());
-  Listener listener = TRY(command.socket_path.empty() ? Listener::adopt(UniqueFd(command.socket))
-                                                      : Listener::bind(command.socket_path));
-  const std::uint64_t sectors = storage.sectors();
-  auto made = [&]() -> Result<std::unique_ptr<Server>> {
-    const auto layers = TRY(isolate());
-    auto server = TRY(Server::create(std::move(storage), command.options, signals));
-    TRY(server->seal(sandbox::BlkRole::Standalone, sandbox::Slots().set(sandbox::Slot::Listener, listener.socket())));
-    fmt::print(stderr, "bulkhead-blk: serving {}, {} sectors, by {}; in force: {}; not in force: {}\n", command.image,
-               sectors, server->describe(), list_layers(layers, true), list_layers(layers, false));
-    return server;
-  }();
-  if (!made) {
-    listener.remove_path();
-    return std::unexpected(std::move(made).error());
+  auto events = TRY(ipc::EventLoop::create());
+  std::optional<Listener> operators;
+  if (!command.control_path.empty()) operators = TRY(Listener::bind(command.control_path, Purpose::Control));
+  auto listener = command.socket_path.empty() ? Listener::adopt(UniqueFd(command.socket))
+                                              : Listener::bind(command.socket_path, Purpose::FrontEnd);
+  if (!listener) {
+    if (operators) operators->remove_path();
+    return std::unexpected(std::move(listener).error());
   }
-  return Standalone(std::move(signals), std::move(listener), std::move(*made));
+  std::unique_ptr<Standalone> made(
+      new Standalone(command, std::move(events), std::move(signals), std::move(*listener), std::move(operators)));
+  TRY(made->seal(std::move(storage)));
+  return made;
 }
 
-bool Standalone::obey_signals() {
+Result<> Standalone::seal(Storage storage) {
+  Options options = command_.options;
+  options.limiter = &limiter_;
+  layers_ = TRY(isolate());
+  if (operators_) control_ = TRY(ControlServer::create(*operators_, events_, *this));
+  telemetry_ = TRY(telemetry::Segment::create(kOperationNames, options.queues));
+  options.telemetry = &*telemetry_;
+  TRY(events_.watch(signals_, [this] { obey_signals(); }));
+  server_ = TRY(Server::create(std::move(storage), options, events_.fd()));
+  server_->on_control([this] { return attend(); });
+  sandbox::Slots slots;
+  slots.set(sandbox::Slot::Listener, listener_.socket())
+      .set(sandbox::Slot::Events, events_.fd())
+      .set(sandbox::Slot::ControlListener, (operators_ ? *operators_ : listener_).socket());
+  TRY(server_->seal(sandbox::BlkRole::Standalone, slots));
+  fmt::print(stderr, "bulkhead-blk: serving {}, {} sectors, by {}; in force: {}; not in force: {}\n", command_.image,
+             server_->sectors(), server_->describe(), list_layers(layers_, true), list_layers(layers_, false));
+  return {};
+}
+
+void Standalone::remove_paths() {
+  listener_.remove_path();
+  if (operators_) operators_->remove_path();
+}
+
+bool Standalone::attend() {
+  const auto attended = events_.run_once(0);
+  if (!attended) fmt::print(stderr, "bulkhead-blk: {}\n", ipc::describe(attended.error()));
+  return attended && !end_asked_;
+}
+
+void Standalone::obey_signals() {
   signalfd_siginfo signal{};
   while (::read(signals_.get(), &signal, sizeof signal) == sizeof signal) {
-    if (signal.ssi_signo != SIGHUP) return false;
-    const auto grown = server_->grow();
+    if (signal.ssi_signo != SIGHUP) {
+      end_asked_ = true;
+      return;
+    }
+    const auto grown = grow();
     if (!grown) fmt::print(stderr, "bulkhead-blk: {}\n", ipc::describe(grown.error()));
   }
-  return true;
+}
+
+void Standalone::describe(ipc::schema::BackendStatus::Builder status) const {
+  status.setVersion(BULKHEAD_VERSION);
+  status.setUptimeMs((now_ns() - started_ns_) / 1'000'000);
+  status.setHow(server_->describe());
+  status.setSectors(server_->sectors());
+  status.setReadOnly(command_.read_only);
+  status.setConnected(connected_);
+  status.setConnections(connections_);
+  status.setInForce(list_layers(layers_, true));
+  status.setNotInForce(list_layers(layers_, false));
+}
+
+void Standalone::set_limits(const limits::Limits& limits) {
+  limits_ = limits;
+  limiter_.set(limits, now_ns());
 }
 
 Result<std::optional<UniqueFd>> Standalone::next_connection() {
   while (true) {
     auto connection = TRY(listener_.accept());
     if (connection) return connection;
-    std::array<pollfd, 2> waits{{{signals_.get(), POLLIN, 0}, {listener_.socket().get(), POLLIN, 0}}};
+    std::array<pollfd, 2> waits{{{events_.fd().get(), POLLIN, 0}, {listener_.socket().get(), POLLIN, 0}}};
     if (::poll(waits.data(), waits.size(), -1) < 0 && errno != EINTR)
       return ipc::system_failure("wait for a front end");
-    if (waits[0].revents != 0 && !obey_signals()) return std::optional<UniqueFd>();
+    if (waits[0].revents != 0 && !attend()) return std::optional<UniqueFd>();
   }
 }
 
 Result<> Standalone::serve() {
-  server_->on_control([this] { return obey_signals(); });
   do {
     auto connection = TRY(next_connection());
     if (!connection) return {};
+    ++connections_;
+    connected_ = true;
     auto ended = TRY(server_->run(std::move(*connection)));
+    connected_ = false;
     if (ended.broken && !listener_.listens()) return std::unexpected(std::move(*ended.broken));
     if (ended.broken) fmt::print(stderr, "bulkhead-blk: connection closed: {}\n", ipc::describe(*ended.broken));
     if (ended.asked) return {};
@@ -130,9 +214,9 @@ Result<> Standalone::serve() {
 int serve_standalone(const CommandLine& command) {
   ::signal(SIGPIPE, SIG_IGN);
   ::signal(SIGXFSZ, SIG_IGN);  // beyond RLIMIT_FSIZE, if our caller set one: an I/O error for the guest
-  auto standalone = Standalone::set_up(command);
-  Result<> served = standalone ? standalone->serve() : std::unexpected(standalone.error());
-  if (standalone) standalone->clean_up();
+  auto standalone = Standalone::create(command);
+  const Result<> served = standalone ? (*standalone)->serve() : std::unexpected(standalone.error());
+  if (standalone) standalone->reset();
   if (served) return 0;
   fmt::print(stderr, "bulkhead-blk: {}\n", ipc::describe(served.error()));
   return 1;

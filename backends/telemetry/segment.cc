@@ -18,9 +18,11 @@ using ipc::Result;
 
 Result<Segment> Segment::create(std::span<const std::string_view> operations, std::uint16_t queues) {
   const auto fits = [](std::string_view name) { return !name.empty() && name.size() <= kNameBytes; };
-  if (queues == 0 || queues > kMaxQueues || operations.empty() || operations.size() > kMaxOperations ||
-      !std::ranges::all_of(operations, fits))
-    return ipc::failure(EINVAL, fmt::format("telemetry of {} queues, {} operations", queues, operations.size()));
+  if (queues == 0 || queues > kMaxQueues)
+    return ipc::failure(EINVAL, fmt::format("{} queues: 1 to {} is right", queues, kMaxQueues));
+  if (operations.empty() || operations.size() > kMaxOperations || !std::ranges::all_of(operations, fits))
+    return ipc::failure(EINVAL,
+                        fmt::format("telemetry of {} operations, or of names that do not fit", operations.size()));
 
   ipc::UniqueFd file(::memfd_create("telemetry", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!file) return ipc::system_failure("make telemetry");

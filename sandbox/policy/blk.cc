@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
@@ -77,6 +78,10 @@ constexpr Rule kListening[] = {
     {SYS_accept4, "the next front end, when the last has gone", {on(Slot::Listener)}},
     {SYS_lseek, "the image's size, when it may have grown", {on(Slot::Unaligned)}},
     {SYS_fcntl, "lock the image while rings run", {on(Slot::Unaligned), equals(1, F_OFD_SETLK)}},
+    {SYS_epoll_wait, "what asks for something: signals, operators", {on(Slot::Events)}},
+    {SYS_epoll_ctl, "an operator comes or goes", {on(Slot::Events)}},
+    {SYS_accept4, "an operator connects", {on(Slot::ControlListener)}},
+    {SYS_getsockopt, "which uid he has", {equals(1, SOL_SOCKET), equals(2, SO_PEERCRED)}},
 };
 
 constexpr Rule kEndOfThread[] = {

@@ -14,7 +14,7 @@ namespace sandbox {
 // Which thread of it.
 enum class BlkRole : std::uint8_t {
   Monitored,   // the main thread of a child of bulkhead-monitor
-  Standalone,  // the main thread of one that listens by itself; needs Slot::Listener
+  Standalone,  // the main thread of one that listens by itself; needs Slot::Listener, Events, ControlListener
   Worker,      // one that serves queues and nothing else
 };
 

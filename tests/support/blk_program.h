@@ -8,6 +8,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -79,6 +80,10 @@ class BlkProgram {
   BlkProgram(const BlkProgram&) = delete;
   BlkProgram& operator=(const BlkProgram&) = delete;
 
+  // Another program's process, which is ours to end.
+  BlkProgram(const BlkFolder& folder, pid_t pid) : folder_(folder), pid_(pid) {}
+
+  pid_t pid() const { return pid_; }
   void signal(int number) const { ::kill(pid_, number); }
   void kill() {
     if (pid_ <= 0) return;
@@ -119,6 +124,41 @@ class BlkProgram {
  private:
   const BlkFolder& folder_;
   pid_t pid_ = -1;
+};
+
+// What a bulkhead-blk that ends by itself said, and how it ended.
+struct Outcome {
+  int status;
+  std::string said;
+};
+inline Outcome run_program(const BlkFolder& folder, std::vector<std::string> arguments) {
+  BlkProgram program(folder, std::move(arguments));
+  const int status = program.exit_status();
+  return {status, folder.logged()};
+}
+
+inline bool one_line(const std::string& text) {
+  return std::ranges::count(text, '\n') == 1 && text.ends_with('\n');
+}
+
+// A guest of one front end: RAM and one queue.
+struct Guest {
+  bool connect(std::unique_ptr<FakeFrontEnd> connection) {
+    front_end = std::move(connection);
+    return front_end && front_end->greet(ram, std::uint64_t{1} << 32) && front_end->start(queue, 0);
+  }
+  std::uint8_t run(const BlkRequest& request) {
+    queue.offer(queue.link(request.parts()));
+    queue.kick();
+    (void)queue.wait_used();
+    return ram.object<std::uint8_t>(request.status);
+  }
+  std::uint8_t read(std::uint64_t sector) { return run(make_request(ram, VIRTIO_BLK_T_IN, sector, kSector)); }
+
+  explicit Guest(int seals = kSeals) : ram(4 << 20, seals) {}
+  GuestRam ram;
+  FakeQueue queue{ram, 64};
+  std::unique_ptr<FakeFrontEnd> front_end;
 };
 
 }  // namespace support

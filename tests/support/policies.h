@@ -38,9 +38,9 @@ inline const std::array kPolicies = {
 inline sandbox::Slots all_slots() {
   sandbox::Slots slots;
   int number = 800;
-  for (const auto slot :
-       {sandbox::Slot::Ring, sandbox::Slot::Vm, sandbox::Slot::Vcpu, sandbox::Slot::ExitEvent, sandbox::Slot::Listener,
-        sandbox::Slot::Directory, sandbox::Slot::Image, sandbox::Slot::Unaligned}) {
+  for (const auto slot : {sandbox::Slot::Ring, sandbox::Slot::Vm, sandbox::Slot::Vcpu, sandbox::Slot::ExitEvent,
+                          sandbox::Slot::Listener, sandbox::Slot::Directory, sandbox::Slot::Image,
+                          sandbox::Slot::Unaligned, sandbox::Slot::Events, sandbox::Slot::ControlListener}) {
     ipc::UniqueFd borrowed(number++);
     slots.set(slot, borrowed);
     static_cast<void>(borrowed.release());

@@ -7,47 +7,16 @@ using support::BlkFolder;
 using support::BlkProgram;
 using support::BlkRequest;
 using support::FakeFrontEnd;
+using support::Guest;
 using support::kSector;
 using support::make_request;
+using support::one_line;
+using support::Outcome;
+using support::run_program;
 
 namespace {
 
 constexpr std::size_t kSectors = 64;
-
-// A guest of one front end: RAM and one queue.
-struct Guest {
-  bool connect(std::unique_ptr<FakeFrontEnd> connection) {
-    front_end = std::move(connection);
-    return front_end && front_end->greet(ram, std::uint64_t{1} << 32) && front_end->start(queue, 0);
-  }
-  std::uint8_t run(const BlkRequest& request) {
-    queue.offer(queue.link(request.parts()));
-    queue.kick();
-    (void)queue.wait_used();
-    return ram.object<std::uint8_t>(request.status);
-  }
-  std::uint8_t read(std::uint64_t sector) { return run(make_request(ram, VIRTIO_BLK_T_IN, sector, kSector)); }
-
-  explicit Guest(int seals = support::kSeals) : ram(4 << 20, seals) {}
-  support::GuestRam ram;
-  support::FakeQueue queue{ram, 64};
-  std::unique_ptr<FakeFrontEnd> front_end;
-};
-
-struct Outcome {
-  int status;
-  std::string said;
-};
-
-Outcome run_program(const BlkFolder& folder, std::vector<std::string> arguments) {
-  BlkProgram program(folder, std::move(arguments));
-  const int status = program.exit_status();
-  return {status, folder.logged()};
-}
-
-bool one_line(const std::string& text) {
-  return std::ranges::count(text, '\n') == 1 && text.ends_with('\n');
-}
 
 }  // namespace
 
