@@ -64,13 +64,16 @@ class Reader {
                "past the page cache, or through it (direct where the file system can)");
     add_choice("--on-error", line_.options.on_error, {{"report", OnError::Report}, {"stop", OnError::Stop}},
                "of the disk: tell the guest, or stop and try again each second (report)");
+    add_choice("--sandbox", line_.sandbox, {{"best", Sandbox::Best}, {"require", Sandbox::Required}},
+               "give up what the host lets us, or refuse to start where that is not all (best)");
     add_choice("--lock", line_.options.lock, {{"always", Lock::Always}, {"running", Lock::Running}},
                "keep other writers away: from now on, or while queues run, as live migration needs (always)");
     add_choice("--engine", line_.options.engine, {{"io_uring", EngineChoice::IoUring}, {"plain", EngineChoice::Plain}},
                "how I/O is made (io_uring where the host has it)");
+    line_.options.poll = Poll::Adaptive;
     add_choice("--poll", line_.options.poll, {{"off", Poll::Off}, {"adaptive", Poll::Adaptive}, {"busy", Poll::Busy}},
-               "look for requests instead of sleeping: never, for a while when that pays, always (off)");
-    app_.add_option("--poll-limit", poll_limit_, "microseconds that --poll=adaptive looks, at most (50)")
+               "look for requests instead of sleeping: never, for a while when that pays, always (adaptive)");
+    app_.add_option("--poll-limit", poll_limit_, "microseconds that --poll=adaptive looks, at most (200)")
         ->type_name("US")
         ->check(CLI::Range(1, 10'000));
     app_.add_option("--threads", line_.options.threads, "threads that share the virtqueues, 1 to their number (1)")
@@ -135,7 +138,7 @@ class Reader {
   CommandLine line_;
   LimitChanges limits_;
   bool unsealed_ = false;
-  std::uint32_t poll_limit_ = 50;
+  std::uint32_t poll_limit_ = 200;
   CLI::Option* path_;
   CLI::Option* fd_;
 };

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 
+#include "backends/blk/isolation.h"
 #include "backends/blk/limit_options.h"
 #include "backends/blk/options.h"
 
@@ -19,6 +20,7 @@ enum class Cache : std::uint8_t {
 };
 
 struct CommandLine {
+  Sandbox sandbox = Sandbox::Best;
   std::string socket_path;   // where to listen; empty: `socket` is the vhost-user socket
   int socket = -1;           // connected or listening; of our caller
   std::string control_path;  // where operators connect; empty: nowhere

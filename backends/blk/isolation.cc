@@ -7,6 +7,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 namespace blk {
 namespace {
 
@@ -51,12 +53,24 @@ Result<std::vector<Layer>> leave_host() {
 
 }  // namespace
 
-Result<std::vector<Layer>> isolate() {
+Result<std::vector<Layer>> isolate(Sandbox sandbox) {
   std::vector<Layer> all = TRY(leave_host());
   for (const Layer& layer : sandbox::layers(TRY(sandbox::lock_down()))) all.push_back(layer);
+  const std::string missing = list_layers(all, false);
+  if (sandbox == Sandbox::Required && !missing.empty())
+    return ipc::failure(EPERM, fmt::format("--sandbox=require: this host does not give us: {}", missing));
   // These take a parent that prepares them: bulkhead-monitor.
   for (const std::string_view name : {"own pids", "own uid", "empty root"}) all.push_back({name, false, ""});
   return all;
+}
+
+Result<> limit_file_size(std::uint64_t bytes) {
+  constexpr std::uint64_t kScratch = 2 << 20;  // the in-flight region, seccomp's program
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_FSIZE, &limit) != 0) return ipc::system_failure("getrlimit(FSIZE)");
+  limit.rlim_cur = std::min<rlim_t>(std::max(bytes, kScratch), limit.rlim_max);
+  if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) return ipc::system_failure("setrlimit(FSIZE)");
+  return {};
 }
 
 std::string list_layers(const std::vector<Layer>& layers, bool present) {

@@ -41,7 +41,7 @@ struct Options {
   std::vector<std::uint16_t> cpus = {};  // thread i runs on the i-th of them, in turn; empty: anywhere
   EngineChoice engine = EngineChoice::Best;
   Poll poll = Poll::Off;
-  std::uint32_t poll_limit = 50'000;  // nanoseconds that Poll::Adaptive looks, at most
+  std::uint32_t poll_limit = 200'000;  // nanoseconds that Poll::Adaptive looks, at most
   OnError on_error = OnError::Report;
   Lock lock = Lock::Always;                       // Always: whoever hands the storage over has locked it
   limits::Limiter* limiter = nullptr;             // borrowed; none: no limits

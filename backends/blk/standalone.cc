@@ -86,7 +86,7 @@ class Standalone final : private Controlled {
   void describe(ipc::schema::BackendStatus::Builder status) const override;
   limits::Limits limits() const override { return limits_; }
   void set_limits(const limits::Limits& limits) override;
-  Result<> grow() override { return server_->grow(); }
+  Result<> grow() override;
 
   const CommandLine& command_;
   const std::uint64_t started_ns_ = now_ns();
@@ -126,7 +126,8 @@ Result<std::unique_ptr<Standalone>> Standalone::create(const CommandLine& comman
 Result<> Standalone::seal(Storage storage) {
   Options options = command_.options;
   options.limiter = &limiter_;
-  layers_ = TRY(isolate());
+  if (storage.kind() != Storage::Kind::Null) TRY(limit_file_size(storage.sectors() * kSectorBytes));
+  layers_ = TRY(isolate(command_.sandbox));
   if (operators_) control_ = TRY(ControlServer::create(*operators_, events_, *this));
   telemetry_ = TRY(telemetry::Segment::create(kOperationNames, options.queues));
   options.telemetry = &*telemetry_;
@@ -141,6 +142,11 @@ Result<> Standalone::seal(Storage storage) {
   fmt::print(stderr, "bulkhead-blk: serving {}, {} sectors, by {}; in force: {}; not in force: {}\n", command_.image,
              server_->sectors(), server_->describe(), list_layers(layers_, true), list_layers(layers_, false));
   return {};
+}
+
+Result<> Standalone::grow() {
+  TRY(server_->grow());
+  return command_.null_bytes ? Result<>() : limit_file_size(server_->sectors() * kSectorBytes);
 }
 
 void Standalone::remove_paths() {

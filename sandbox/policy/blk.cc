@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
@@ -77,6 +78,7 @@ constexpr Rule kSession[] = {
 constexpr Rule kListening[] = {
     {SYS_accept4, "the next front end, when the last has gone", {on(Slot::Listener)}},
     {SYS_lseek, "the image's size, when it may have grown", {on(Slot::Unaligned)}},
+    {SYS_prlimit64, "let an image that has grown be written to its new end", {equals(0, 0), equals(1, RLIMIT_FSIZE)}},
     {SYS_fcntl, "lock the image while rings run", {on(Slot::Unaligned), equals(1, F_OFD_SETLK)}},
     {SYS_epoll_wait, "what asks for something: signals, operators", {on(Slot::Events)}},
     {SYS_epoll_ctl, "an operator comes or goes", {on(Slot::Events)}},

@@ -1,4 +1,6 @@
 // Whatever way bulkhead-blk is told to carry out requests, the driver sees the same.
+#include <sys/resource.h>
+
 #include "tests/support/blk_program.h"
 #include "tests/support/catch.h"
 
@@ -173,4 +175,37 @@ SCENARIO("blk ways: --lock=running lets two processes have an image, and one of 
   for (std::uint16_t queue = 0; queue < kQueues; ++queue) REQUIRE(second.front_end->start(second.queues[queue], queue));
   CHECK(second.run(make_request(second.ram, VIRTIO_BLK_T_OUT, 0, kSector)) == VIRTIO_BLK_S_OK);
   CHECK_FALSE(first.front_end->start(first.queues[0], 0));
+}
+
+SCENARIO("blk ways: --sandbox=require serves only where the host gives every layer", "[blk-ways]") {
+  const BlkFolder folder(kSectors);
+  BlkProgram best(folder);
+  REQUIRE(best.connect());
+  const std::string line = folder.logged_soon("not in force: ");
+  const bool all = line.find("not in force: own pids, own uid, empty root\n") != std::string::npos;
+  best.kill();
+  BlkProgram required(folder,
+                      {"--socket-path=" + folder.socket(), "--blk-file=" + folder.image(), "--sandbox=require"});
+  if (all) {
+    CHECK(required.connect());
+  } else {
+    CHECK(required.exit_status() == 1);
+    CHECK_THAT(folder.logged(), Contains("--sandbox=require: this host does not give us: "));
+  }
+}
+
+SCENARIO("blk ways: no file can be written beyond the image's size, until it has grown", "[blk-ways]") {
+  const BlkFolder folder(8 * kSectors);
+  BlkProgram program(folder);
+  REQUIRE(program.connect());
+  const auto limit = [&] {
+    rlimit now{};
+    return ::prlimit(program.pid(), RLIMIT_FSIZE, nullptr, &now) == 0 ? now.rlim_cur : rlim_t{0};
+  };
+  CHECK(limit() == 8 * kSectors * kSector);
+  REQUIRE(::ftruncate(folder.disk.get(), 16 * kSectors * kSector) == 0);
+  program.signal(SIGHUP);
+  const auto end = std::chrono::steady_clock::now() + support::kPatience;
+  while (limit() == 8 * kSectors * kSector && std::chrono::steady_clock::now() < end) ::usleep(2'000);
+  CHECK(limit() == 16 * kSectors * kSector);
 }
