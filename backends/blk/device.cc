@@ -102,8 +102,12 @@ void Device::accept(std::uint64_t features) {
                  .read_only = disk_.storage.read_only(),
                  .discard = accepted(VIRTIO_BLK_F_DISCARD),
                  .write_zeroes = accepted(VIRTIO_BLK_F_WRITE_ZEROES)};
-  if (features == 0) cache_ = true;  // a new front end
   set_cache(cache_);
+}
+
+void Device::forget_front_end() {
+  cache_ = true;
+  accept(0);
 }
 
 // 5.2.5.2, 5.2.6.2: a driver that does not know of FLUSH sees no write cache, and none can be on. A front end may

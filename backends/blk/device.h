@@ -31,6 +31,10 @@ class Device final : public virtio::Device {
   std::vector<std::byte> save_state() const override;
   ipc::Result<> load_state(std::span<const std::byte> bytes) override;
 
+  // The next front end finds nothing of the last one. A reset alone leaves the write cache as the driver chose it:
+  // front ends reset the device when they only stop it for a while, and show their own copy of the configuration.
+  void forget_front_end();
+
   // The group of this thread, and those of others.
   QueueGroup& main_group() { return *main_; }
   std::span<const std::unique_ptr<Worker>> workers() const { return workers_; }

@@ -97,7 +97,7 @@ Result<> Server::settle() {
       Device::Pause pause(*device_);
       if (connection_->session.at_rest()) {
         connection_->session.end();
-        device_->accept(0);
+        device_->forget_front_end();
         pause.set_closed(false);
         return {};
       }

@@ -128,13 +128,16 @@ void Session::stop_ring(Vring& ring) {
   if (!ring.running()) return;
   device_.stop(index_of(ring));
   ring.base_ = ring.queue_->position();
+  ring.stopped_at_ = ring.base_;
   ring.queue_.reset();
 }
 
 void Session::reset_rings() {
   for (Vring& ring : rings_) {
     stop_ring(ring);
+    const auto stopped_at = ring.stopped_at_;
     ring = Vring();
+    ring.stopped_at_ = stopped_at;
   }
 }
 
@@ -171,6 +174,7 @@ Result<> Session::set_vring_base(Message& message) {
   if (ring->running()) return failure(EBUSY, "vhost-user: SET_VRING_BASE of a ring that runs");
   if (!packed() && state.num > 0xffff) return failure(EINVAL, fmt::format("vhost-user: ring index {:#x}", state.num));
   ring->base_ = state.num;
+  ring->stopped_at_.reset();
   return {};
 }
 
@@ -179,8 +183,9 @@ Result<> Session::get_vring_base(Message& message) {
   Vring* ring = TRY(ring_at(state.index));
   stop_ring(*ring);
   ring->kick_ = ipc::UniqueFd();  // the ring starts again with a new SET_VRING_KICK
-  return reply(message,
-               ipc::vhost_user::payload_of(VringState{state.index, ring->base_.value_or(packed() ? kFreshPacked : 0)}));
+  const std::uint32_t fresh = packed() ? kFreshPacked : 0;
+  const std::uint32_t position = ring->base_ ? *ring->base_ : ring->stopped_at_.value_or(fresh);
+  return reply(message, ipc::vhost_user::payload_of(VringState{state.index, position}));
 }
 
 void Session::suspend_ring(const Message& message) {

@@ -30,6 +30,8 @@ class Vring {
   std::uint16_t size_ = 0;  // 0: not told yet
   std::optional<ipc::vhost_user::VringAddr> addresses_;
   std::optional<std::uint32_t> base_;  // SET_VRING_BASE's number
+  // Where the last run ended. It outlives a reset: QEMU 7.2 resets the device before it asks.
+  std::optional<std::uint32_t> stopped_at_;
   bool enabled_ = false;
   bool failed_ = false;
   ipc::UniqueFd kick_;

@@ -158,6 +158,11 @@ SCENARIO("blk: the driver turns the write cache off and on", "[blk][virtio-5.2.5
     CHECK(read_config(blk, kWce) == std::uint8_t{0});
     CHECK(blk.run(make_request(blk.ram, VIRTIO_BLK_T_OUT, 0, kSector)) == VIRTIO_BLK_S_OK);
     CHECK(run(blk, VIRTIO_BLK_T_WRITE_ZEROES, {{3, 1, 0}}) == VIRTIO_BLK_S_OK);
+    REQUIRE(blk.front_end->ask(ipc::vhost_user::Request::SetStatus, std::uint64_t{0}));
+    CHECK(read_config(blk, kWce) == std::uint8_t{0});  // as the front end's own copy says
+    REQUIRE(blk.front_end->ask(ipc::vhost_user::Request::SetFeatures,
+                               bit(32) | bit(VIRTIO_BLK_F_FLUSH) | bit(VIRTIO_BLK_F_CONFIG_WCE)));
+    CHECK(read_config(blk, kWce) == std::uint8_t{0});
     REQUIRE(write_config(blk, kWce, 1));
     CHECK(read_config(blk, kWce) == std::uint8_t{1});
     THEN("nothing else can be written") {
