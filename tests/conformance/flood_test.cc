@@ -52,6 +52,10 @@ SCENARIO("session: 100000 bad messages cost neither descriptors nor memory", "[s
   flood(140'000);  // less those left out
   CHECK(unanswered == 0);
   CHECK(support::open_descriptors() == descriptors);
+#ifdef BULKHEAD_SANITIZED  // keeps what was freed, to find who uses it
+  static_cast<void>(pages);
+#else
   CHECK(resident_pages() < pages + 256);
+#endif
   CHECK(blk.run(make_request(blk.ram, VIRTIO_BLK_T_IN, 0, kSector)) == VIRTIO_BLK_S_OK);
 }

@@ -40,7 +40,7 @@ telemetry::Header good_header() {
 
 ipc::Result<Reader> attach(const telemetry::Header& header, std::size_t bytes, int seals = F_SEAL_SHRINK) {
   std::vector<std::byte> content(bytes);
-  std::memcpy(content.data(), &header, std::min(bytes, sizeof header));
+  std::ranges::copy(std::as_bytes(std::span(&header, 1)).first(std::min(bytes, sizeof header)), content.begin());
   return Reader::attach(make_file(content, seals));
 }
 
