@@ -16,16 +16,21 @@ struct stat status_of(const ipc::UniqueFd& file) {
 
 }  // namespace
 
-Disk::Disk(std::uint64_t bytes) : folder_(1) {
+Disk::Disk(std::uint64_t bytes, std::vector<std::string> options) : folder_(1), options_(std::move(options)) {
   if (::ftruncate(folder_.disk.get(), static_cast<off_t>(bytes)) != 0) throw std::runtime_error("ftruncate");
   serve();
 }
 
+std::unique_ptr<support::BlkProgram> Disk::start(const std::string& side) const {
+  std::vector<std::string> arguments{"--socket-path=" + socket(side), "--blk-file=" + folder_.image(),
+                                     "--num-queues=" + std::to_string(kQueues), std::string("--serial=") + kSerial};
+  arguments.insert(arguments.end(), options_.begin(), options_.end());
+  return std::make_unique<support::BlkProgram>(folder_, std::move(arguments));
+}
+
 void Disk::serve() {
   program_.reset();
-  program_ = std::make_unique<support::BlkProgram>(
-      folder_, std::vector<std::string>{"--socket-path=" + folder_.socket(), "--blk-file=" + folder_.image(),
-                                        "--num-queues=" + std::to_string(kQueues), std::string("--serial=") + kSerial});
+  program_ = start("");
 }
 
 bool Disk::serve_and_wait_for_write(system_test::Seconds limit) {

@@ -15,8 +15,12 @@ constexpr char kSerial[] = "BULKHEAD-0042";
 
 class Disk {
  public:
-  explicit Disk(std::uint64_t bytes);
+  // Served at once, by a process with these options besides those that tell what to serve.
+  explicit Disk(std::uint64_t bytes, std::vector<std::string> options = {});
 
+  // At which a process listens; several serve the image beside each other.
+  std::string socket(const std::string& side = "") const { return folder_.socket() + side; }
+  std::unique_ptr<support::BlkProgram> start(const std::string& side) const;
   void serve();                    // by a new process; one that serves it already is killed
   void grow(std::uint64_t bytes);  // and tells the process
   // As serve(), and waits until the new process has written to the image; false: it has not within the limit.
@@ -25,11 +29,11 @@ class Disk {
   // "clean", or what e2fsck found to mend in the image's file system.
   std::string check_file_system() const;
 
-  std::string socket() const { return folder_.socket(); }
   std::string log() const { return folder_.logged(); }
 
  private:
   support::BlkFolder folder_;
+  std::vector<std::string> options_;
   std::unique_ptr<support::BlkProgram> program_;
 };
 

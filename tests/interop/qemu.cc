@@ -28,7 +28,8 @@ std::vector<std::string> arguments_of(const QemuOptions& options) {
   add("-drive", "file=" + guest("tools.ext4") + ",format=raw,readonly=on,if=none,id=root");
   add("-device", "virtio-blk-pci,drive=root");
   add("-chardev", "socket,id=disk,path=" + options.disk + ",reconnect=1");
-  add("-device", "vhost-user-blk-pci,chardev=disk,num-queues=" + std::to_string(kQueues));
+  add("-device",
+      "vhost-user-blk-pci,chardev=disk,num-queues=" + std::to_string(kQueues) + (options.packed ? ",packed=on" : ""));
   add("-qmp", "unix:" + monitor_socket(options.name) + ",server=on,wait=off");
   if (options.incoming) add("-incoming", "defer");
   return arguments;

@@ -12,6 +12,7 @@ using system_test::Seconds;
 struct QemuOptions {
   std::string disk;           // socket of its back end
   std::string name = "qemu";  // of its monitor's socket in the test's directory
+  bool packed = false;        // rings
   bool incoming = false;      // waits for a guest that migrates to it
 };
 
