@@ -103,8 +103,8 @@ void QueueGroup::stop(std::uint16_t index) {
 // What the limits hold back and what is to be tried again is with no disk: it can be left.
 void QueueGroup::suspend(std::uint16_t index) {
   if (const auto held = std::exchange(queues_[index].held, std::nullopt)) leave(*held);
-  const auto of_this = std::stable_partition(stalled_.begin(), stalled_.end(),
-                                             [&](std::uint16_t slot) { return pool_[slot].queue != index; });
+  const auto of_this =
+      std::partition(stalled_.begin(), stalled_.end(), [&](std::uint16_t slot) { return pool_[slot].queue != index; });
   std::for_each(of_this, stalled_.end(), [this](std::uint16_t slot) { leave(slot); });
   stalled_.erase(of_this, stalled_.end());
 }
