@@ -18,9 +18,9 @@ constexpr std::uint64_t kRetryPause = 1'000'000'000;  // nanoseconds between tri
 constexpr std::uint64_t kAskAgain = 100'000'000;      // nanoseconds: limits that were lifted hold no longer than that
 constexpr std::uint16_t kQuantum = 128;               // chains taken from one ring before the next has its turn
 
-Result<std::unique_ptr<Engine>> make_engine(EngineChoice choice) {
+Result<std::unique_ptr<Engine>> make_engine(EngineChoice choice, std::uint16_t queues) {
   if (choice == EngineChoice::Plain) return EpollEngine::create();
-  auto ring = UringEngine::create();
+  auto ring = UringEngine::create(kick_slot(queues));
   if (ring) return std::move(*ring);
   const int code = ring.error().code;
   const bool off = code == ENOSYS || code == EPERM || code == EACCES || code == EINVAL;
@@ -46,7 +46,7 @@ Cost cost_of(Request& request) {
 
 Result<std::unique_ptr<QueueGroup>> QueueGroup::create(const Disk& disk, const Options& options) {
   static_assert(kPoolSize <= kMaxInFlight);
-  auto engine = TRY(make_engine(options.engine));
+  auto engine = TRY(make_engine(options.engine, options.queues));
   auto store = TRY(make_store(disk.storage, *engine));
   return std::unique_ptr<QueueGroup>(new QueueGroup(disk, options, std::move(engine), std::move(store)));
 }

@@ -28,11 +28,11 @@ ipc::Result<> make_ring(io_uring& ring) {
 
 }  // namespace
 
-ipc::Result<std::unique_ptr<UringEngine>> UringEngine::create() {
+ipc::Result<std::unique_ptr<UringEngine>> UringEngine::create(unsigned files) {
   std::unique_ptr<UringEngine> engine(new UringEngine());
   TRY(make_ring(engine->ring_));
   engine->fd_ = ipc::UniqueFd(engine->ring_.ring_fd);
-  TRY(engine->restrict_and_enable());
+  TRY(engine->restrict_and_enable(files));
   return engine;
 }
 
@@ -42,8 +42,8 @@ UringEngine::~UringEngine() {
   io_uring_queue_exit(&ring_);
 }
 
-ipc::Result<> UringEngine::restrict_and_enable() {
-  int result = io_uring_register_files_sparse(&ring_, kFileSlots);
+ipc::Result<> UringEngine::restrict_and_enable(unsigned files) {
+  int result = io_uring_register_files_sparse(&ring_, files);
   if (result != 0) return ipc::failure(-result, "register the io_uring's files");
   std::vector<io_uring_restriction> rules;
   for (const sandbox::RingRule& rule : sandbox::kBlkRingOpcodes) {

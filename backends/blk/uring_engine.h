@@ -17,7 +17,8 @@ class UringEngine final : public Engine {
  public:
   // A ring that is restricted to sandbox::kBlkRingOpcodes on fixed files, for good. Errors: those of
   // io_uring_setup(2) and io_uring_register(2), ENOSYS and EPERM where the host has io_uring off.
-  static ipc::Result<std::unique_ptr<UringEngine>> create();
+  // It has the first `files` places: no more than the descriptors that this process may open (RLIMIT_NOFILE).
+  static ipc::Result<std::unique_ptr<UringEngine>> create(unsigned files);
   ~UringEngine() override;
 
   const ipc::UniqueFd& fd() const override { return fd_; }
@@ -39,7 +40,7 @@ class UringEngine final : public Engine {
 
  private:
   UringEngine() = default;
-  ipc::Result<> restrict_and_enable();
+  ipc::Result<> restrict_and_enable(unsigned files);
   bool kernel_has_news() const;
   int enter(Wait wait);
 
