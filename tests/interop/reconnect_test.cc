@@ -17,6 +17,7 @@ void kill_again_and_again(bool packed, int seconds) {
   Disk disk(128 * kMiB);
   Qemu qemu({.disk = disk.socket(), .packed = packed});
   REQUIRE(qemu.reach_shell());
+  CHECK(qemu.run("cut -c35 /sys/block/vdb/device/features") == (packed ? "1\n" : "0\n"));  // bit 34, RING_PACKED
   REQUIRE_THAT(qemu.run("mkfs.ext4 -q /dev/vdb && mount /dev/vdb /mnt && echo mounted"), Contains("mounted"));
 
   qemu.send(verified_load(8, "--time_based --runtime=" + std::to_string(seconds + 5)) + "; echo 'fio 'ended\n");
