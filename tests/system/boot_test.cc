@@ -43,7 +43,9 @@ bool matches(const std::string& text, const char* pattern) {
 void boots(Options options, const char* release) {
   options.disk = new_root_disk();
   Machine machine(options);
-  REQUIRE(machine.reach_shell());
+  const bool reached = machine.reach_shell();
+  INFO(machine.output() << machine.errors());
+  REQUIRE(reached);
   CHECK(matches(machine.run("uname -r"), release));
   CHECK(machine.run("nproc") == std::to_string(options.cpus) + "\n");
   CHECK(machine.run("lsblk -rdno NAME,SIZE") == "vda 512M\n");
