@@ -27,7 +27,7 @@ class BlkFolder {
     char name[] = "/tmp/bulkhead-blk-XXXXXX";
     path_ = ::mkdtemp(name);
     disk = ipc::UniqueFd(::open(image().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-    const ipc::UniqueFd content = make_disk(sectors);
+    const ipc::UniqueFd content = make_disk(sectors, DiskPlace::Memory);
     std::vector<std::byte> bytes(sectors * kSector);
     if (::pread(content.get(), bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size()) ||
         ::pwrite(disk.get(), bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size()))
