@@ -73,9 +73,8 @@ struct BlkFixture {
     outcome = [&]() -> ipc::Result<> {
       ipc::UniqueFd image(::fcntl(disk.get(), F_DUPFD_CLOEXEC, 0));
       auto storage = TRY(blk::Storage::adopt(std::move(image), setup.writes));
-      auto server =
-          TRY(blk::Server::create(std::move(storage),
-                                  {.serial = "test-disk", .queues = setup.queues, .sealing = setup.sealing}, {}));
+      auto server = TRY(blk::Server::create(
+          std::move(storage), {.serial = "test-disk", .queues = setup.queues, .sealing = setup.sealing}, {}));
       auto ended = TRY(server->run(std::move(socket)));
       if (ended.broken) return std::unexpected(std::move(*ended.broken));
       return {};
