@@ -100,6 +100,7 @@ Result<std::vector<PackedInflightLog::Left>> PackedInflightLog::read(std::uint16
     Left chain{.entry = i, .parts = {}};
     std::uint16_t index = i;
     const std::uint16_t count = load_once(entries_[i].count);
+    if (count == 0) return std::unexpected(corrupt("a chain of nothing"));
     for (std::uint16_t n = 0; n < count; ++n) {
       if (!claim(index)) return std::unexpected(corrupt("chains that share entries"));
       Entry& entry = entries_[index];

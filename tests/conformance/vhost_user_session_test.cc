@@ -261,6 +261,23 @@ SCENARIO("session: status and its reset", "[session][virtio-2.1]") {
   CHECK_FALSE(blk.queues[0].wait_used(std::chrono::milliseconds(50)));
 }
 
+SCENARIO("session: a reset device starts where it is told, whatever was in flight before", "[session][inflight]") {
+  const auto layout = any_layout();
+  BlkFixture blk({.layout = layout, .greet = false});
+  REQUIRE(blk.front_end->greet(blk.ram, blk.features()));
+  const ipc::UniqueFd file = support::make_memfd(4096, support::kSeals);
+  const int fd = file.get();
+  REQUIRE(blk.front_end->ask(Request::SetInflightFd, ipc::vhost_user::Inflight{4096, 0, 1, 16, 0}, std::span(&fd, 1)));
+  REQUIRE(blk.front_end->start(blk.queues[0], 0));
+  for (int i = 0; i < 3; ++i) CHECK(alive(blk));
+  REQUIRE(blk.front_end->ask(Request::SetStatus, std::uint64_t{0}));
+  REQUIRE(blk.front_end->ask(Request::SetFeatures, blk.features() | ipc::vhost_user::kProtocolFeaturesBit));
+  blk.queues.clear();  // a driver that begins anew
+  blk.queues.emplace_back(blk.ram, std::uint16_t{16}, layout);
+  REQUIRE(blk.front_end->start(blk.queues[0], 0));
+  CHECK(alive(blk));
+}
+
 // QEMU 7.2 resets the device before it asks its rings where they stopped.
 SCENARIO("session: where a ring stopped is known after a reset", "[session][vhost-user]") {
   const auto layout = any_layout();

@@ -207,12 +207,10 @@ SCENARIO("packed in-flight log: a hostile region is refused", "[inflight]") {
   }
   const auto entry = [&](std::size_t i, std::size_t offset) -> std::byte& { return region[32 + 32 * i + offset]; };
   REQUIRE(recover());
-  GIVEN("one that is too small or misaligned") {
-    CHECK_FALSE(virtio::PackedInflightLog::attach(std::span(region).first(319), ring));
-    CHECK_FALSE(virtio::PackedInflightLog::attach(std::span(region).subspan(4), std::span(ring).first(4)));
-    CHECK_FALSE(virtio::PackedInflightLog::attach(region, std::span(ring).first(4)));
-    return;
-  }
+  // One that is too small, misaligned, of another size.
+  CHECK_FALSE(virtio::PackedInflightLog::attach(std::span(region).first(319), ring));
+  CHECK_FALSE(virtio::PackedInflightLog::attach(std::span(region).subspan(4), std::span(ring).first(4)));
+  CHECK_FALSE(virtio::PackedInflightLog::attach(region, std::span(ring).first(4)));
   GIVEN("one of another version") {
     region[8] = std::byte{2};
   }
@@ -222,6 +220,11 @@ SCENARIO("packed in-flight log: a hostile region is refused", "[inflight]") {
   }
   GIVEN("a chain of none") {
     entry(0, 6) = std::byte{0};
+  }
+  GIVEN("a chain of none that another one holds") {
+    entry(0, 6) = std::byte{0};
+    entry(2, 6) = std::byte{4};  // 2, 3, and then those of the first: 0, 1
+    entry(3, 2) = std::byte{0};
   }
   GIVEN("a chain that leaves the region") {
     entry(0, 2) = std::byte{200};
