@@ -26,8 +26,10 @@ std::string work_file(const std::string& name) {
 
 bool GuestShell::reach_shell() {
   if (!expect("# ", kBoot)) return false;
-  // Without an echo, everything that comes out is an answer. Two halves, as this line is still echoed.
-  send("stty -echo; PS1= PS2=; export PATH=/usr/sbin:/usr/bin:/sbin:/bin; echo 'shell 'ready\n");
+  // Without an echo, and without the marks that a login shell puts around a pasted line, everything that comes out is
+  // an answer. Two halves, as this line is still echoed.
+  send("stty -echo; bind 'set enable-bracketed-paste off' 2>/dev/null; PS1= PS2=\n");
+  send("export PATH=/usr/sbin:/usr/bin:/sbin:/bin; echo 'shell 'ready\n");
   return expect("shell ready", kAnswer);
 }
 
