@@ -70,10 +70,15 @@ Result<Listener> Listener::bind(const std::string& path, Purpose purpose) {
   if (::bind(socket.get(), generic(address), sizeof address) != 0)
     return ipc::system_failure(fmt::format("listen on {}", path));
   Listener listener(std::move(socket), true);
-  // Before anybody can connect: a keeper that is just being started still has a copy of the socket.
-  listener.keeper_ = TRY(SocketKeeper::start(path));
-  if (::listen(listener.socket_.get(), kWaiting) != 0) return ipc::system_failure(fmt::format("listen on {}", path));
-  return listener;
+  auto listening = [&]() -> Result<> {
+    // Before anybody can connect: a keeper that is just being started still has a copy of the socket.
+    listener.keeper_ = TRY(SocketKeeper::start(path));
+    if (::listen(listener.socket_.get(), kWaiting) != 0) return ipc::system_failure(fmt::format("listen on {}", path));
+    return {};
+  }();
+  if (listening) return listener;
+  ::unlink(path.c_str());
+  return std::unexpected(std::move(listening).error());
 }
 
 Result<Listener> Listener::adopt(UniqueFd socket) {
