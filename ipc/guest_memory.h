@@ -27,6 +27,12 @@ T load_once(const T& shared, std::memory_order order = std::memory_order_relaxed
   return std::atomic_ref(const_cast<T&>(shared)).load(order);
 }
 
+// And written as a whole, so that nobody sees half of it.
+template <class T>
+void store_once(T& shared, std::type_identity_t<T> value, std::memory_order order = std::memory_order_relaxed) {
+  std::atomic_ref(shared).store(value, order);
+}
+
 // A range of guest RAM that was found inside one region. Valid while the GuestMemory lives.
 class GuestBuffer {
  public:

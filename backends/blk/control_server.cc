@@ -3,8 +3,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cstdio>
+
+#include "ipc/clock.h"
 
 namespace blk {
 namespace {
@@ -14,10 +15,6 @@ namespace schema = ipc::schema;
 
 constexpr unsigned kMostLogged = 32;  // a client cannot flood the log
 constexpr std::uint64_t kNotGiven = ~std::uint64_t{0};
-
-std::uint64_t now_ns() {
-  return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1));
-}
 
 void change(limits::Rate& rate, schema::Rate::Reader asked) {
   if (asked.getPerSecond() != kNotGiven) rate.per_second = asked.getPerSecond();
@@ -48,7 +45,7 @@ ControlServer::ControlServer(Listener& listener, ipc::EventLoop& loop, Controlle
       loop_(loop),
       target_(target),
       own_uid_(::geteuid()),
-      requests_({.per_second = kRequestsPerSecond, .burst = kRequestsPerSecond}, now_ns()) {}
+      requests_({.per_second = kRequestsPerSecond, .burst = kRequestsPerSecond}, ipc::monotonic_ns()) {}
 
 Result<std::unique_ptr<ControlServer>> ControlServer::create(Listener& listener, ipc::EventLoop& loop,
                                                              Controlled& target) {
@@ -82,7 +79,7 @@ Result<> ControlServer::try_admit(ipc::UniqueFd connection) {
 }
 
 bool ControlServer::too_many() {
-  const std::uint64_t now = now_ns();
+  const std::uint64_t now = ipc::monotonic_ns();
   if (requests_.wait(now) != 0) return true;
   requests_.take(1, now);
   return false;

@@ -1,12 +1,12 @@
 #include "backends/blk/queue_group.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <numeric>
 
 #include "backends/blk/epoll_engine.h"
 #include "backends/blk/uring_engine.h"
+#include "ipc/clock.h"
 
 namespace blk {
 
@@ -58,6 +58,7 @@ QueueGroup::QueueGroup(const Disk& disk, const Options& options, std::unique_ptr
       limiter_(options.limiter),
       engine_(std::move(engine)),
       store_(std::move(store)),
+      plain_(store_->makes_calls()),
       poller_(options.poll, options.poll_limit),
       pool_(std::allocator<InFlight>().allocate(kPoolSize)),
       free_(kPoolSize) {
@@ -66,12 +67,6 @@ QueueGroup::QueueGroup(const Disk& disk, const Options& options, std::unique_ptr
   std::iota(free_.rbegin(), free_.rend(), std::uint16_t{0});
   running_.reserve(options.queues);
   stalled_.reserve(kPoolSize);
-  plain_ = disk.storage.kind() == Storage::Kind::InMemory || dynamic_cast<UringEngine*>(engine_.get()) == nullptr;
-}
-
-std::uint64_t QueueGroup::now() {
-  const auto since = std::chrono::steady_clock::now().time_since_epoch();
-  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(since).count());
 }
 
 Token QueueGroup::kick_token(std::size_t queue) const {
@@ -119,14 +114,14 @@ std::uint64_t QueueGroup::prepare_sleep(bool closed) {
   if (!closed && stalled_.empty()) {
     const auto waits = [this](std::uint16_t index) { return queues_[index].look && !queues_[index].held; };
     if (std::ranges::any_of(running_, waits) && !free_.empty()) return 0;
-    if (poller_.looks()) time_ = now();
+    if (poller_.looks()) time_ = ipc::monotonic_ns();
     if (poller_.looks() && poller_.goes_on(time_)) {
       for (const std::uint16_t index : running_) queues_[index].look = !queues_[index].ring->failed();
       return 0;
     }
     if (!free_.empty() && ask_for_kicks()) return 0;
   }
-  const std::uint64_t time = now();
+  const std::uint64_t time = ipc::monotonic_ns();
   wait_.at_most = Wait::kForEver;
   const auto until = [&](std::uint64_t then) {
     wait_.at_most = std::min(wait_.at_most, then > time ? then - time : std::uint64_t{0});
@@ -238,7 +233,7 @@ void QueueGroup::carry_on(std::uint16_t slot) {
   while (more) {
     const Store::Outcome outcome = submit(slot);
     if (!outcome) return;
-    if (plain_) time_ = now();  // that took its time
+    if (plain_) time_ = ipc::monotonic_ns();  // that took its time
     more = advance(slot, *outcome);
   }
 }
@@ -340,12 +335,12 @@ void QueueGroup::fail(std::uint16_t slot) {
   if (on_error_ == OnError::Report) return finish(slot, VIRTIO_BLK_S_IOERR);
   if (!std::exchange(stopped_, true))
     fmt::print(stderr, "bulkhead-blk: I/O error: stopped, and trying again every second\n");
-  if (stalled_.empty()) retry_at_ = now() + kRetryPause;
+  if (stalled_.empty()) retry_at_ = ipc::monotonic_ns() + kRetryPause;
   stalled_.push_back(slot);
 }
 
 void QueueGroup::retry_stalled() {
-  if (now() < retry_at_) return;
+  if (ipc::monotonic_ns() < retry_at_) return;
   std::array<std::uint16_t, kPoolSize> again;
   const auto end = std::ranges::copy(stalled_, again.begin()).out;
   stalled_.clear();
@@ -364,7 +359,7 @@ bool QueueGroup::admit(Queue& queue, std::uint16_t slot) {
   Request& request = pool_[slot].request;
   const auto [direction, bytes] = cost_of(request);
   if (request.kind == Kind::GetId) return true;
-  const std::uint64_t time = now();
+  const std::uint64_t time = ipc::monotonic_ns();
   const std::uint64_t wait = limiter_->admit(direction, bytes, time);
   if (wait == 0) return true;
   if (!queue.held) queue.held_since = time;
@@ -374,10 +369,10 @@ bool QueueGroup::admit(Queue& queue, std::uint16_t slot) {
 }
 
 bool QueueGroup::resume(Queue& queue) {
-  if (now() < queue.ask_at) return false;
+  if (ipc::monotonic_ns() < queue.ask_at) return false;
   const std::uint16_t slot = *queue.held;
   if (!admit(queue, slot)) return false;
-  queue.recorder.throttled(now() - queue.held_since);
+  queue.recorder.throttled(ipc::monotonic_ns() - queue.held_since);
   queue.held.reset();
   queue.look = true;
   carry_on(slot);

@@ -11,6 +11,7 @@
 #include "backends/blk/request.h"
 #include "backends/blk/store.h"
 #include "backends/virtio/device.h"
+#include "ipc/clock.h"
 
 namespace blk {
 
@@ -45,7 +46,7 @@ class QueueGroup {
     bool open = !closed;
     const std::uint64_t asleep_since = prepare_sleep(closed);
     const auto events = TRY(engine_->wait(wait_));
-    if (asleep_since != 0 || !events.empty()) time_ = now();
+    if (asleep_since != 0 || !events.empty()) time_ = ipc::monotonic_ns();
     if (asleep_since != 0 && !events.empty()) poller_.slept(asleep_since, time_);
     for (const Event& event : events)
       if (!handle(event)) open = other(event) && open;
@@ -81,7 +82,6 @@ class QueueGroup {
   };
 
   QueueGroup(const Disk& disk, const Options& options, std::unique_ptr<Engine> engine, std::unique_ptr<Store> store);
-  static std::uint64_t now();  // nanoseconds
 
   // Sets wait_. When it sleeps: since when, otherwise 0.
   std::uint64_t prepare_sleep(bool closed);
@@ -121,7 +121,7 @@ class QueueGroup {
   limits::Limiter* const limiter_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Store> store_;
-  bool plain_ = false;
+  const bool plain_;
   Poller poller_;
   Wait wait_;
   std::vector<Queue> queues_;  // of the device: those of other groups never run here

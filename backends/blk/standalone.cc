@@ -5,7 +5,6 @@
 #include <sys/signalfd.h>
 
 #include <array>
-#include <chrono>
 #include <csignal>
 #include <cstdio>
 
@@ -13,6 +12,7 @@
 #include "backends/blk/isolation.h"
 #include "backends/blk/listener.h"
 #include "backends/blk/server.h"
+#include "ipc/clock.h"
 #include "sandbox/policy/blk.h"
 
 namespace blk {
@@ -53,10 +53,6 @@ Result<UniqueFd> gather_signals() {
   return signals;
 }
 
-std::uint64_t now_ns() {
-  return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1));
-}
-
 class Standalone final : private Controlled {
  public:
   // Everything up to the first front end: sealed.
@@ -69,7 +65,7 @@ class Standalone final : private Controlled {
              std::optional<Listener> operators)
       : command_(command),
         limits_(command.limits),
-        limiter_(command.limits, now_ns()),
+        limiter_(command.limits, ipc::monotonic_ns()),
         events_(std::move(events)),
         signals_(std::move(signals)),
         listener_(std::move(listener)),
@@ -89,7 +85,7 @@ class Standalone final : private Controlled {
   Result<> grow() override;
 
   const CommandLine& command_;
-  const std::uint64_t started_ns_ = now_ns();
+  const std::uint64_t started_ns_ = ipc::monotonic_ns();
   limits::Limits limits_;
   limits::Limiter limiter_;
   std::optional<telemetry::Segment> telemetry_;
@@ -174,7 +170,7 @@ void Standalone::obey_signals() {
 
 void Standalone::describe(ipc::schema::BackendStatus::Builder status) const {
   status.setVersion(BULKHEAD_VERSION);
-  status.setUptimeMs((now_ns() - started_ns_) / 1'000'000);
+  status.setUptimeMs((ipc::monotonic_ns() - started_ns_) / 1'000'000);
   status.setHow(server_->describe());
   status.setSectors(server_->sectors());
   status.setReadOnly(command_.read_only);
@@ -186,7 +182,7 @@ void Standalone::describe(ipc::schema::BackendStatus::Builder status) const {
 
 void Standalone::set_limits(const limits::Limits& limits) {
   limits_ = limits;
-  limiter_.set(limits, now_ns());
+  limiter_.set(limits, ipc::monotonic_ns());
 }
 
 Result<std::optional<UniqueFd>> Standalone::next_connection() {

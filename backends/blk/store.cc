@@ -23,6 +23,11 @@ bool aligned(std::span<const iovec> parts, std::uint64_t offset, const Storage::
   return (memory & (alignment.memory - 1)) == 0 && ((offset | length) & (alignment.offset - 1)) == 0;
 }
 
+// Can an operation take Storage::file(), as most do? Otherwise it takes buffered_file().
+bool usual(const Storage& storage, std::span<const iovec> parts, std::uint64_t offset) {
+  return !storage.direct() || aligned(parts, offset, storage.alignment());
+}
+
 class UringStore final : public Store {
  public:
   UringStore(const Storage& storage, UringEngine& engine) : storage_(storage), engine_(engine) {}
@@ -66,8 +71,7 @@ class UringStore final : public Store {
 
  private:
   int file_for(std::span<const iovec> parts, std::uint64_t offset) const {
-    const bool fits = !storage_.direct() || aligned(parts, offset, storage_.alignment());
-    return static_cast<int>(index_of(fits ? FileSlot::Image : FileSlot::Unaligned));
+    return static_cast<int>(index_of(usual(storage_, parts, offset) ? FileSlot::Image : FileSlot::Unaligned));
   }
   Outcome allocate(int mode, std::uint64_t offset, std::uint64_t length, Token token) {
     io_uring_sqe* entry = engine_.next();
@@ -85,6 +89,7 @@ class UringStore final : public Store {
 class PlainStore final : public Store {
  public:
   explicit PlainStore(const Storage& storage) : storage_(storage) {}
+  bool makes_calls() const override { return true; }
 
   Outcome read(std::span<const iovec> parts, std::uint64_t offset, Token) override {
     return outcome(
@@ -101,8 +106,7 @@ class PlainStore final : public Store {
  private:
   static Outcome outcome(ssize_t result) { return result < 0 ? -errno : static_cast<int>(result); }
   int file_for(std::span<const iovec> parts, std::uint64_t offset) const {
-    const bool fits = !storage_.direct() || aligned(parts, offset, storage_.alignment());
-    return (fits ? storage_.file() : storage_.buffered_file()).get();
+    return (usual(storage_, parts, offset) ? storage_.file() : storage_.buffered_file()).get();
   }
   Outcome allocate(int mode, std::uint64_t offset, std::uint64_t length) const {
     return outcome(::fallocate(storage_.file().get(), mode, static_cast<off_t>(offset), static_cast<off_t>(length)));

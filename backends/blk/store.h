@@ -27,6 +27,9 @@ class Store {
   Store& operator=(const Store&) = delete;
   virtual ~Store() = default;
 
+  // Operations are system calls of this thread, and take their time.
+  virtual bool makes_calls() const { return false; }
+
   virtual Outcome read(std::span<const iovec> parts, std::uint64_t offset, Token token) = 0;
   // `durable`: it outlives a loss of power when it completes.
   virtual Outcome write(std::span<const iovec> parts, std::uint64_t offset, bool durable, Token token) = 0;

@@ -6,18 +6,11 @@
 
 #include <cstdio>
 
+#include "ipc/eventfd.h"
+
 namespace blk {
 
 using ipc::Result;
-
-namespace {
-
-void raise(const ipc::UniqueFd& eventfd) {
-  const std::uint64_t one = 1;
-  [[maybe_unused]] const ssize_t written = ::write(eventfd.get(), &one, sizeof one);  // ours, and never full
-}
-
-}  // namespace
 
 Result<> run_on(std::uint16_t cpu) {
   cpu_set_t set;
@@ -67,7 +60,7 @@ void Worker::main(const Disk& disk, const Options& options, std::optional<std::u
       }
       if (closed_ && !told_ && at_rest()) {
         told_ = true;
-        raise(news_);
+        ipc::signal(news_);
       }
     }
   }
@@ -106,7 +99,7 @@ void Worker::await(State state) {
 
 void Worker::park() {
   give(Order::Park);
-  raise(wake_);
+  ipc::signal(wake_);
   await(State::Parked);
 }
 

@@ -1,29 +1,17 @@
 #include "backends/virtio/inflight_log.h"
 
 #include <algorithm>
-#include <atomic>
 
-#include "ipc/guest_memory.h"
+#include "backends/virtio/inflight_region.h"
 
 namespace virtio {
-namespace {
 
+using inflight_region::kVersion;
+using inflight_region::store;
 using ipc::load_once;
 
-constexpr std::uint16_t kVersion = 1;
-constexpr std::size_t kAlignment = 64;
-
-// Each store is in place before the next: between any two of them this process may be killed.
-template <class T>
-void store(T& shared, T value) {
-  std::atomic_ref(shared).store(value, std::memory_order_release);
-}
-
-}  // namespace
-
 std::size_t inflight_bytes(std::uint16_t queue_size) {
-  const std::size_t bytes = sizeof(InflightLog::Header) + queue_size * sizeof(InflightLog::Descriptor);
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  return inflight_region::bytes<InflightLog::Header, InflightLog::Descriptor>(queue_size);
 }
 
 ipc::Result<InflightLog> InflightLog::attach(std::span<std::byte> region, std::uint16_t queue_size) {

@@ -1,22 +1,16 @@
 #include "backends/virtio/packed_inflight_log.h"
 
 #include <algorithm>
-#include <atomic>
+
+#include "backends/virtio/inflight_region.h"
 
 namespace virtio {
 namespace {
 
+using inflight_region::kVersion;
+using inflight_region::store;
 using ipc::load_once;
 using ipc::Result;
-
-constexpr std::uint16_t kVersion = 1;
-constexpr std::size_t kAlignment = 64;
-
-// Each store is in place before the next: between any two of them this process may be killed.
-template <class T>
-void store(T& shared, T value) {
-  std::atomic_ref(shared).store(value, std::memory_order_release);
-}
 
 ipc::Error corrupt(std::string_view what) {
   return {EINVAL, fmt::format("in-flight region of a packed ring: {}", what)};
@@ -25,8 +19,7 @@ ipc::Error corrupt(std::string_view what) {
 }  // namespace
 
 std::size_t packed_inflight_bytes(std::uint16_t queue_size) {
-  const std::size_t bytes = sizeof(PackedInflightLog::Header) + queue_size * sizeof(PackedInflightLog::Entry);
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  return inflight_region::bytes<PackedInflightLog::Header, PackedInflightLog::Entry>(queue_size);
 }
 
 Result<PackedInflightLog> PackedInflightLog::attach(std::span<std::byte> region, std::span<PackedDescriptor> ring) {

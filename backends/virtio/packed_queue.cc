@@ -10,6 +10,7 @@ namespace virtio {
 namespace {
 
 using ipc::load_once;
+using ipc::store_once;
 
 constexpr std::size_t kDescriptorBytes = sizeof(PackedDescriptor);
 constexpr std::size_t kEventBytes = 4;
@@ -20,11 +21,6 @@ constexpr std::size_t kEventFlags = 1;
 constexpr std::uint16_t kEventsEnabled = 0;
 constexpr std::uint16_t kEventsDisabled = 1;
 constexpr std::uint16_t kEventsAtPosition = 2;
-
-template <class T>
-void store(T& shared, T value, std::memory_order order = std::memory_order_relaxed) {
-  std::atomic_ref(shared).store(value, order);
-}
 
 }  // namespace
 
@@ -166,11 +162,11 @@ std::expected<void, ChainError> PackedQueue::collect_indirect(const PackedDescri
 
 void PackedQueue::write_used(RingPosition place, const Completed& done) {
   PackedDescriptor& used = ring_[place.index];
-  store(used.id, slots_[done.slot].id);
-  store(used.length, done.written);
+  store_once(used.id, slots_[done.slot].id);
+  store_once(used.length, done.written);
   // 2.8.6: WRITE says that the length means something. Release: data, id and length are in place before.
   const auto flags = static_cast<std::uint16_t>(place.used_flags() | (done.written > 0 ? kDescWrite : 0));
-  store(used.flags, flags, std::memory_order_release);
+  store_once(used.flags, flags, std::memory_order_release);
 }
 
 bool PackedQueue::publish() {
@@ -213,13 +209,13 @@ bool PackedQueue::wants_interrupt(std::uint16_t count) const {
 void PackedQueue::suppress_kicks() {
   if (kicks_ == kEventsDisabled) return;
   kicks_ = kEventsDisabled;
-  store(device_events_[kEventFlags], kicks_);
+  store_once(device_events_[kEventFlags], kicks_);
 }
 
 bool PackedQueue::request_kicks() {
   kicks_ = features_.event_idx ? kEventsAtPosition : kEventsEnabled;
-  if (features_.event_idx) store(device_events_[kEventPosition], available_.encode());
-  store(device_events_[kEventFlags], kicks_, std::memory_order_release);
+  if (features_.event_idx) store_once(device_events_[kEventPosition], available_.encode());
+  store_once(device_events_[kEventFlags], kicks_, std::memory_order_release);
   // 2.8.21.3: the wish must be seen before we look whether a chain arrived without a kick.
   std::atomic_thread_fence(std::memory_order_seq_cst);
   return !left_.empty() || (occupied_ != size() && available());

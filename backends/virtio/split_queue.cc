@@ -13,6 +13,7 @@ namespace {
 using ipc::GuestAddress;
 using ipc::GuestBuffer;
 using ipc::load_once;
+using ipc::store_once;
 
 constexpr std::size_t kDescriptorBytes = sizeof(vring_desc);
 
@@ -24,10 +25,6 @@ constexpr std::size_t kAvailableRing = 2;
 // Places in the used ring's header, in 16-bit words (2.7.8).
 constexpr std::size_t kUsedFlags = 0;
 constexpr std::size_t kUsedIndex = 1;
-
-void store(std::uint16_t& shared, std::uint16_t value, std::memory_order order = std::memory_order_relaxed) {
-  std::atomic_ref(shared).store(value, order);
-}
 
 }  // namespace
 
@@ -143,7 +140,7 @@ std::expected<void, ChainError> SplitQueue::collect(std::uint16_t head, Chain& c
 bool SplitQueue::publish() {
   if (used_index_ == published_index_) return false;
   // Release: entries and data are in place before the index that covers them (2.7.8.2).
-  store(used_header_[kUsedIndex], used_index_, std::memory_order_release);
+  store_once(used_header_[kUsedIndex], used_index_, std::memory_order_release);
   if (log_) log_->publish(used_index_);
   const std::uint16_t before = std::exchange(published_index_, used_index_);
   // 2.7.10: the index must be seen before we look whether the driver wants to hear of it.
@@ -156,14 +153,14 @@ bool SplitQueue::publish() {
 void SplitQueue::suppress_kicks() {
   // With EVENT_IDX the driver kicks only when it passes avail_event, which stays behind until
   // request_kicks() (2.7.7.2).
-  if (!features_.event_idx) store(used_header_[kUsedFlags], VRING_USED_F_NO_NOTIFY);
+  if (!features_.event_idx) store_once(used_header_[kUsedFlags], VRING_USED_F_NO_NOTIFY);
 }
 
 bool SplitQueue::request_kicks() {
   if (features_.event_idx)
-    store(used_tail_[0], next_available_);
+    store_once(used_tail_[0], next_available_);
   else
-    store(used_header_[kUsedFlags], 0);
+    store_once(used_header_[kUsedFlags], 0);
   // 2.7.7: the wish must be seen before we look whether a chain arrived without a kick.
   std::atomic_thread_fence(std::memory_order_seq_cst);
   return !left_.empty() || load_available_index() != next_available_;

@@ -40,8 +40,8 @@ class SplitQueue {
     taken_[head] = false;
     --in_flight_;
     const std::size_t entry = 1 + std::size_t{2} * (used_index_ & (size_ - 1u));
-    std::atomic_ref(used_[entry]).store(head, std::memory_order_relaxed);
-    std::atomic_ref(used_[entry + 1]).store(written, std::memory_order_relaxed);
+    ipc::store_once(used_[entry], head);
+    ipc::store_once(used_[entry + 1], written);
     ++used_index_;
     if (log_) log_->complete(head);
   }

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "ipc/eventfd.h"
+
 namespace vcpu_host {
 namespace {
 
@@ -17,8 +19,7 @@ bool poll_for(const ipc::UniqueFd& event, short events) {
 void signal(const ipc::UniqueFd& event) {
   // The file's flags are shared with the peer, who could have cleared O_NONBLOCK and filled the counter.
   if (!poll_for(event, POLLOUT)) return;
-  const std::uint64_t one = 1;
-  [[maybe_unused]] const ssize_t written = ::write(event.get(), &one, sizeof one);
+  ipc::signal(event);
 }
 
 bool is_signalled(const ipc::UniqueFd& event) {
