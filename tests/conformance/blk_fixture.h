@@ -83,4 +83,15 @@ struct BlkFixture {
   std::thread server_;
 };
 
+inline constexpr std::uint64_t kEventIdx = std::uint64_t{1} << 29;
+inline constexpr std::chrono::milliseconds kLittle{100};  // enough for what must not come
+
+inline support::BlkRequest read_request(BlkFixture& blk) {
+  return support::make_request(blk.ram, VIRTIO_BLK_T_IN, 0, support::kSector);
+}
+// A read succeeds.
+inline bool alive(BlkFixture& blk) {
+  return blk.run(read_request(blk)) == VIRTIO_BLK_S_OK;
+}
+
 }  // namespace conformance

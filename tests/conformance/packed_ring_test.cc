@@ -2,7 +2,11 @@
 // both layouts have in common is in the other files of this folder.
 #include "tests/conformance/blk_fixture.h"
 
+using conformance::alive;
 using conformance::BlkFixture;
+using conformance::kEventIdx;
+using conformance::kLittle;
+using conformance::read_request;
 using ipc::vhost_user::Request;
 using ipc::vhost_user::VringState;
 using support::BlkRequest;
@@ -12,21 +16,6 @@ using support::kSector;
 using support::kWrite;
 using support::Layout;
 using support::make_request;
-
-namespace {
-
-constexpr std::uint64_t kEventIdx = std::uint64_t{1} << 29;
-constexpr std::chrono::milliseconds kLittle{100};
-
-BlkRequest read_request(BlkFixture& blk) {
-  return make_request(blk.ram, VIRTIO_BLK_T_IN, 0, kSector);
-}
-
-bool alive(BlkFixture& blk) {
-  return blk.run(read_request(blk)) == VIRTIO_BLK_S_OK;
-}
-
-}  // namespace
 
 SCENARIO("packed ring: wrap counters flip at the end of the ring, whatever its size", "[ring][virtio-2.8.1]") {
   // 2.8.10.1: the size need not be a power of two.

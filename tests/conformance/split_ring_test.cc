@@ -2,28 +2,17 @@
 #include "tests/conformance/blk_fixture.h"
 #include "tests/support/catch.h"
 
+using conformance::alive;
 using conformance::BlkFixture;
+using conformance::kEventIdx;
+using conformance::kLittle;
+using conformance::read_request;
 using support::BlkRequest;
 using support::Descriptor;
 using support::kNext;
 using support::kSector;
 using support::kWrite;
 using support::make_request;
-
-namespace {
-
-constexpr std::uint64_t kEventIdx = std::uint64_t{1} << 29;
-constexpr std::chrono::milliseconds kLittle{100};
-
-BlkRequest read_request(BlkFixture& blk) {
-  return make_request(blk.ram, VIRTIO_BLK_T_IN, 0, kSector);
-}
-
-bool alive(BlkFixture& blk) {
-  return blk.run(read_request(blk)) == VIRTIO_BLK_S_OK;
-}
-
-}  // namespace
 
 SCENARIO("ring: a chain that is wrong comes back unused and the ring goes on", "[ring][virtio-2.7.5]") {
   BlkFixture blk({.features = std::uint64_t{1} << 28});

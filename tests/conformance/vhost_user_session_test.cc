@@ -2,6 +2,7 @@
 #include "tests/conformance/blk_fixture.h"
 #include "tests/support/catch.h"
 
+using conformance::alive;
 using conformance::any_layout;
 using conformance::BlkFixture;
 using ipc::vhost_user::MemoryRegion;
@@ -12,10 +13,6 @@ using support::kSector;
 using support::make_request;
 
 namespace {
-
-bool alive(BlkFixture& blk) {
-  return blk.run(make_request(blk.ram, VIRTIO_BLK_T_IN, 0, kSector)) == VIRTIO_BLK_S_OK;
-}
 
 struct Table {
   ipc::vhost_user::MemoryTableHeader header{1, 0};

@@ -53,4 +53,12 @@ inline BlkRequest make_request(GuestRam& ram, std::uint32_t type, std::uint64_t 
   return request;
 }
 
+// Offers the request, kicks and waits. The status byte, or kUntouched if it did not come back.
+inline std::uint8_t carry_out(GuestRam& ram, FakeQueue& queue, const BlkRequest& request, bool indirect = false) {
+  queue.offer(indirect ? queue.link_indirect(request.parts()) : queue.link(request.parts()));
+  queue.kick();
+  (void)queue.wait_used();
+  return ram.object<std::uint8_t>(request.status);
+}
+
 }  // namespace support

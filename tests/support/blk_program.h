@@ -147,12 +147,7 @@ struct Guest {
     front_end = std::move(connection);
     return front_end && front_end->greet(ram, std::uint64_t{1} << 32) && front_end->start(queue, 0);
   }
-  std::uint8_t run(const BlkRequest& request) {
-    queue.offer(queue.link(request.parts()));
-    queue.kick();
-    (void)queue.wait_used();
-    return ram.object<std::uint8_t>(request.status);
-  }
+  std::uint8_t run(const BlkRequest& request) { return carry_out(ram, queue, request); }
   std::uint8_t read(std::uint64_t sector) { return run(make_request(ram, VIRTIO_BLK_T_IN, sector, kSector)); }
 
   explicit Guest(int seals = kSeals) : ram(4 << 20, seals) {}

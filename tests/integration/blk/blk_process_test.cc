@@ -100,11 +100,7 @@ struct Disk {
     for (std::uint16_t i = 0; i < count; ++i) ready = ready && process.front_end->start(queues[i], i);
   }
   std::uint8_t run(const BlkRequest& request, std::size_t queue = 0, bool indirect = false) {
-    support::FakeQueue& ring = queues[queue];
-    ring.offer(indirect ? ring.link_indirect(request.parts()) : ring.link(request.parts()));
-    ring.kick();
-    (void)ring.wait_used();
-    return ram.object<std::uint8_t>(request.status);
+    return support::carry_out(ram, queues[queue], request, indirect);
   }
   support::GuestRam ram{8 << 20};
   std::vector<support::FakeQueue> queues;

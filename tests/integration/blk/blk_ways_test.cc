@@ -29,10 +29,7 @@ struct Guest {
 
   void offer(const BlkRequest& request, std::size_t queue) { queues[queue].offer(queues[queue].link(request.parts())); }
   std::uint8_t run(const BlkRequest& request, std::size_t queue = 0) {
-    offer(request, queue);
-    queues[queue].kick();
-    (void)queues[queue].wait_used();
-    return ram.object<std::uint8_t>(request.status);
+    return support::carry_out(ram, queues[queue], request);
   }
   std::uint8_t run_range(std::uint32_t type, std::uint64_t sector, std::uint32_t sectors) {
     BlkRequest request = make_request(ram, type, 0, sizeof(virtio_blk_discard_write_zeroes));

@@ -3,9 +3,7 @@
 
 #include <thread>
 
-#include "backends/virtio/memory_table.h"
-#include "tests/support/catch.h"
-#include "tests/support/fake_driver.h"
+#include "tests/unit/backends/queue_fixture.h"
 
 using support::Descriptor;
 using support::kNext;
@@ -17,27 +15,7 @@ namespace {
 
 constexpr std::uint32_t kFresh = 0x8000'8000;
 
-struct Fixture {
-  explicit Fixture(virtio::RingFeatures features = {}) {
-    REQUIRE(table.add(ram.region(), ram.fd()));
-    auto made = virtio::PackedQueue::create(table.memory(), driver.size(), addresses(), features, kFresh);
-    REQUIRE(made);
-    queue = std::move(*made);
-  }
-  virtio::RingAddresses addresses() const { return {{driver.table()}, {driver.available()}, {driver.used()}}; }
-  // The next chain's head, if there is one and it is right.
-  std::optional<std::uint16_t> take() {
-    const auto head = queue->next(chain);
-    if (!head || !*head || !(*head)->chain) return std::nullopt;
-    return (*head)->index;
-  }
-
-  support::GuestRam ram{1 << 20};
-  support::FakeQueue driver{ram, 8, support::Layout::Packed};
-  virtio::MemoryTable table;
-  std::optional<virtio::PackedQueue> queue;
-  virtio::Chain chain;
-};
+using Fixture = support::QueueFixture<virtio::PackedQueue, support::Layout::Packed>;
 
 }  // namespace
 

@@ -3,9 +3,7 @@
 
 #include <thread>
 
-#include "backends/virtio/memory_table.h"
-#include "tests/support/catch.h"
-#include "tests/support/fake_driver.h"
+#include "tests/unit/backends/queue_fixture.h"
 
 using support::Descriptor;
 using support::kNext;
@@ -15,21 +13,7 @@ using virtio::RingError;
 
 namespace {
 
-struct Fixture {
-  explicit Fixture(virtio::RingFeatures features = {}) {
-    REQUIRE(table.add(ram.region(), ram.fd()));
-    auto made = virtio::SplitQueue::create(table.memory(), driver.size(), addresses(), features, 0);
-    REQUIRE(made);
-    queue = std::move(*made);
-  }
-  virtio::RingAddresses addresses() const { return {{driver.table()}, {driver.available()}, {driver.used()}}; }
-
-  support::GuestRam ram{1 << 20};
-  support::FakeQueue driver{ram, 8};
-  virtio::MemoryTable table;
-  std::optional<virtio::SplitQueue> queue;
-  virtio::Chain chain;
-};
+using Fixture = support::QueueFixture<virtio::SplitQueue, support::Layout::Split>;
 
 }  // namespace
 
