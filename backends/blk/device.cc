@@ -1,11 +1,11 @@
 #include "backends/blk/device.h"
 
-#include <sys/eventfd.h>
-
 #include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstring>
+
+#include "sandbox/policy/blk.h"
 
 namespace blk {
 
@@ -25,17 +25,12 @@ struct State {
 };
 constexpr std::uint32_t kStateVersion = 1;
 
-std::optional<std::uint16_t> cpu_of(const Options& options, std::size_t thread) {
-  if (options.cpus.empty()) return std::nullopt;
-  return options.cpus[thread % options.cpus.size()];
-}
-
 Result<> check(const Options& options) {
   if (options.queues == 0 || options.queues > virtio::kMaxQueues)
     return ipc::failure(EINVAL, fmt::format("{} queues: 1 to {} is right", options.queues, virtio::kMaxQueues));
-  if (options.threads == 0 || options.threads > options.queues)
-    return ipc::failure(
-        EINVAL, fmt::format("{} threads: 1 to {}, the number of queues, is right", options.threads, options.queues));
+  if (options.manner.threads == 0 || options.manner.threads > options.queues)
+    return ipc::failure(EINVAL, fmt::format("{} threads: 1 to {}, the number of queues, is right",
+                                            options.manner.threads, options.queues));
   if (options.serial.size() > VIRTIO_BLK_ID_BYTES)
     return ipc::failure(
         EINVAL, fmt::format("serial of {} bytes: at most {} is right", options.serial.size(), VIRTIO_BLK_ID_BYTES));
@@ -51,18 +46,10 @@ Result<std::unique_ptr<Device>> Device::create(Storage storage, const Options& o
     device->counters_ = TRY(telemetry::Segment::create(kOperationNames, options.queues));
     device->options_.telemetry = &*device->counters_;
   }
-  if (const auto cpu = cpu_of(options, 0)) TRY(run_on(*cpu));
-  device->main_ = TRY(QueueGroup::create(device->disk_, device->options_));
-  if (options.threads == 1) return device;
-
-  device->news_ = ipc::UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!device->news_) return ipc::system_failure("eventfd");
-  Engine& engine = device->main_->engine();
-  TRY(engine.set_file(index_of(FileSlot::Wake), device->news_));
-  engine.watch(index_of(FileSlot::Wake), {.op = Op::Wake});
-  for (std::uint16_t i = 1; i < options.threads; ++i) {
-    device->workers_.push_back(TRY(Worker::start(device->disk_, device->options_, cpu_of(options, i), device->news_)));
-  }
+  const serve::MakeGroup make = [&]() -> Result<std::unique_ptr<serve::Group>> {
+    return TRY(QueueGroup::create(device->disk_, device->options_));
+  };
+  device->groups_ = TRY(serve::Groups::create(make, options.manner));
   return device;
 }
 
@@ -144,10 +131,8 @@ Result<> Device::load_state(std::span<const std::byte> bytes) {
   return {};
 }
 
-void Device::serve(std::uint16_t index, const std::function<void(QueueGroup&)>& work) {
-  const std::size_t group = index % options_.threads;
-  if (group == 0) return work(*main_);
-  workers_[group - 1]->call(work);
+void Device::on(std::uint16_t index, const std::function<void(QueueGroup&)>& work) {
+  groups_->on(index % options_.manner.threads, [&](serve::Group& group) { work(static_cast<QueueGroup&>(group)); });
 }
 
 Result<> Device::start(std::uint16_t index, virtio::Vring& ring) {
@@ -156,19 +141,19 @@ Result<> Device::start(std::uint16_t index, virtio::Vring& ring) {
     take_size();  // another process may have let it grow
   }
   Result<> started;
-  serve(index, [&](QueueGroup& group) { started = group.start(index, ring); });
+  on(index, [&](QueueGroup& group) { started = group.start(index, ring); });
   if (started) ++running_;
   if (running_ == 0) let_image_go();
   return started;
 }
 
 void Device::stop(std::uint16_t index) {
-  serve(index, [&](QueueGroup& group) { group.stop(index); });
+  on(index, [&](QueueGroup& group) { group.stop(index); });
   if (--running_ == 0) let_image_go();
 }
 
 void Device::suspend(std::uint16_t index) {
-  serve(index, [&](QueueGroup& group) { group.suspend(index); });
+  on(index, [&](QueueGroup& group) { group.suspend(index); });
 }
 
 void Device::let_image_go() {
@@ -180,10 +165,30 @@ void Device::take_size() {
   config_.capacity = disk_.storage.sectors();
 }
 
-Result<bool> Device::Pause::grow() {
-  if (!TRY(device_.disk_.storage.grow())) return false;
-  device_.take_size();
+Result<bool> Device::grow() {
+  if (!TRY(disk_.storage.grow())) return false;
+  take_size();
   return true;
+}
+
+Result<sandbox::Filter> Device::filter(sandbox::Role role, serve::Group& group, sandbox::Slots slots) {
+  serve::Engine& engine = group.engine();
+  slots.set(sandbox::Slot::Ring, engine.fd());
+  slots.set(sandbox::Slot::Image, disk_.storage.file()).set(sandbox::Slot::Unaligned, disk_.storage.buffered_file());
+  const bool calls = static_cast<QueueGroup&>(group).plain_store();
+  const auto io = !engine.is_ring() ? sandbox::BlkIo::Calls
+                  : calls           ? sandbox::BlkIo::RingAndCalls
+                                    : sandbox::BlkIo::Ring;
+  return sandbox::Filter::compile(sandbox::blk_policy(role, io), slots);
+}
+
+std::string Device::describe() {
+  auto& group = static_cast<QueueGroup&>(groups_->main());
+  return fmt::format("{}{}, {}", group.engine().is_ring() ? "io_uring" : "epoll",
+                     group.plain_store() ? " and plain calls" : "",
+                     disk_.storage.kind() == Storage::Kind::Null ? "no disk at all"
+                     : disk_.storage.direct()                    ? "direct I/O"
+                                                                 : "page cache");
 }
 
 }  // namespace blk

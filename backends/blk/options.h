@@ -4,21 +4,12 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "backends/limits/limiter.h"
+#include "backends/serve/manner.h"
 #include "backends/telemetry/segment.h"
-#include "backends/virtio/memory_table.h"
 
 namespace blk {
-
-enum class EngineChoice : std::uint8_t { Best, IoUring, Plain };  // Best: io_uring if the host has it
-
-enum class Poll : std::uint8_t {
-  Off,       // sleep as soon as there is nothing to do
-  Adaptive,  // look for a while first, if that has paid lately
-  Busy,      // never sleep
-};
 
 enum class OnError : std::uint8_t {
   Report,  // the guest gets an I/O error
@@ -35,18 +26,13 @@ enum class Lock : std::uint8_t {
 inline constexpr std::chrono::milliseconds kLockPatience{3000};
 
 struct Options {
-  std::string serial = {};               // what GET_ID tells, at most 20 bytes
-  std::uint16_t queues = 1;              // 1 to virtio::kMaxQueues
-  std::uint16_t threads = 1;             // 1 to `queues`: queue i belongs to thread i modulo this
-  std::vector<std::uint16_t> cpus = {};  // thread i runs on the i-th of them, in turn; empty: anywhere
-  EngineChoice engine = EngineChoice::Best;
-  Poll poll = Poll::Off;
-  std::uint32_t poll_limit = 200'000;  // nanoseconds that Poll::Adaptive looks, at most
+  std::string serial = {};    // what GET_ID tells, at most 20 bytes
+  std::uint16_t queues = 1;   // 1 to virtio::kMaxQueues
+  serve::Manner manner = {};  // queue i belongs to thread i modulo their number
   OnError on_error = OnError::Report;
   Lock lock = Lock::Always;                       // Always: whoever hands the storage over has locked it
   limits::Limiter* limiter = nullptr;             // borrowed; none: no limits
   const telemetry::Segment* telemetry = nullptr;  // borrowed, of kOperationNames and `queues`; none: nobody looks
-  virtio::Sealing sealing = virtio::Sealing::Required;
 };
 
 }  // namespace blk

@@ -4,29 +4,24 @@
 #include <cstdio>
 #include <numeric>
 
-#include "backends/blk/epoll_engine.h"
-#include "backends/blk/uring_engine.h"
+#include "backends/serve/log.h"
+#include "backends/serve/uring_engine.h"
 #include "ipc/clock.h"
+#include "sandbox/policy/blk.h"
 
 namespace blk {
 
 using ipc::Result;
+using serve::Event;
+using serve::Op;
+using serve::Token;
+using serve::Wait;
 
 namespace {
 
 constexpr std::uint64_t kRetryPause = 1'000'000'000;  // nanoseconds between tries with OnError::Stop
 constexpr std::uint64_t kAskAgain = 100'000'000;      // nanoseconds: limits that were lifted hold no longer than that
 constexpr std::uint16_t kQuantum = 128;               // chains taken from one ring before the next has its turn
-
-Result<std::unique_ptr<Engine>> make_engine(EngineChoice choice, std::uint16_t queues) {
-  if (choice == EngineChoice::Plain) return EpollEngine::create();
-  auto ring = UringEngine::create(kick_slot(queues));
-  if (ring) return std::move(*ring);
-  const int code = ring.error().code;
-  const bool off = code == ENOSYS || code == EPERM || code == EACCES || code == EINVAL;
-  if (choice == EngineChoice::IoUring || !off) return std::unexpected(std::move(ring).error());
-  return EpollEngine::create();
-}
 
 struct Cost {
   limits::Direction direction;
@@ -45,13 +40,15 @@ Cost cost_of(Request& request) {
 }  // namespace
 
 Result<std::unique_ptr<QueueGroup>> QueueGroup::create(const Disk& disk, const Options& options) {
-  static_assert(kPoolSize <= kMaxInFlight);
-  auto engine = TRY(make_engine(options.engine, options.queues));
+  static_assert(kPoolSize <= serve::kMaxInFlight);
+  auto engine = TRY(serve::make_engine(
+      options.manner.engine,
+      {.queues = options.queues, .own_files = kStoreFiles, .ring_operations = sandbox::kBlkRingOpcodes}));
   auto store = TRY(make_store(disk.storage, *engine));
   return std::unique_ptr<QueueGroup>(new QueueGroup(disk, options, std::move(engine), std::move(store)));
 }
 
-QueueGroup::QueueGroup(const Disk& disk, const Options& options, std::unique_ptr<Engine> engine,
+QueueGroup::QueueGroup(const Disk& disk, const Options& options, std::unique_ptr<serve::Engine> engine,
                        std::unique_ptr<Store> store)
     : disk_(disk),
       on_error_(options.on_error),
@@ -59,7 +56,7 @@ QueueGroup::QueueGroup(const Disk& disk, const Options& options, std::unique_ptr
       engine_(std::move(engine)),
       store_(std::move(store)),
       plain_(store_->makes_calls()),
-      poller_(options.poll, options.poll_limit),
+      poller_(options.manner.poll, options.manner.poll_limit),
       pool_(std::allocator<InFlight>().allocate(kPoolSize)),
       free_(kPoolSize) {
   queues_.reserve(options.queues);
@@ -75,20 +72,20 @@ Token QueueGroup::kick_token(std::size_t queue) const {
 }
 
 Result<> QueueGroup::start(std::uint16_t index, virtio::Vring& ring) {
-  TRY(engine_->set_file(kick_slot(index), ring.kick()));
+  TRY(engine_->set_file(engine_->kick_slot(index), ring.kick()));
   Queue& queue = queues_[index];
   ++queue.generation;
   queue.ring = &ring;
   queue.look = true;     // the driver may have kicked before we watched
   queue.kicked = false;  // nobody has asked yet, or a predecessor has long ago
   running_.push_back(index);
-  engine_->watch(kick_slot(index), kick_token(index));
+  engine_->watch(engine_->kick_slot(index), kick_token(index));
   return {};
 }
 
 void QueueGroup::stop(std::uint16_t index) {
-  engine_->unwatch(kick_slot(index), kick_token(index));
-  engine_->clear_file(kick_slot(index));
+  engine_->unwatch(engine_->kick_slot(index), kick_token(index));
+  engine_->clear_file(engine_->kick_slot(index));
   Queue& queue = queues_[index];
   queue.ring = nullptr;
   queue.look = false;
@@ -107,6 +104,20 @@ void QueueGroup::suspend(std::uint16_t index) {
 void QueueGroup::leave(std::uint16_t slot) {
   queues_[pool_[slot].queue].ring->queue().leave(pool_[slot].head);
   free_.push_back(slot);
+}
+
+Result<> QueueGroup::round(bool closed, const serve::OtherEvents& other) {
+  bool open = !closed;
+  const std::uint64_t asleep_since = prepare_sleep(closed);
+  const auto events = TRY(engine_->wait(wait_));
+  if (asleep_since != 0 || !events.empty()) time_ = ipc::monotonic_ns();
+  if (asleep_since != 0 && !events.empty()) poller_.slept(asleep_since, time_);
+  for (const Event& event : events)
+    if (!handle(event)) open = other(event) && open;
+  if (closed) let_go();
+  if (open) serve();
+  publish();
+  return {};
 }
 
 std::uint64_t QueueGroup::prepare_sleep(bool closed) {
@@ -152,7 +163,7 @@ bool QueueGroup::handle(const Event& event) {
     case Op::Kick:
       on_kick(event);
       return true;
-    case Op::DiskIo:
+    case Op::Io:
       on_disk_io(event.token.slot, event.result);
       return true;
     case Op::Ignored:
@@ -160,6 +171,7 @@ bool QueueGroup::handle(const Event& event) {
     case Op::FrontEnd:
     case Op::Control:
     case Op::Wake:
+    case Op::Own:
       return false;
   }
   return false;
@@ -171,7 +183,7 @@ void QueueGroup::on_kick(const Event& event) {
   if (event.result < 0) return queue.ring->fail();  // it is nothing that can be waited for
   queue.recorder.kicked();
   queue.look = !queue.ring->failed();
-  if (!event.more) engine_->watch(kick_slot(event.token.queue), event.token);
+  if (!event.more) engine_->watch(engine_->kick_slot(event.token.queue), event.token);
 }
 
 void QueueGroup::serve() {
@@ -333,8 +345,7 @@ void QueueGroup::on_disk_io(std::uint16_t slot, int result) {
 // It could not be done. With OnError::Stop it will be tried again from where it got to.
 void QueueGroup::fail(std::uint16_t slot) {
   if (on_error_ == OnError::Report) return finish(slot, VIRTIO_BLK_S_IOERR);
-  if (!std::exchange(stopped_, true))
-    fmt::print(stderr, "bulkhead-blk: I/O error: stopped, and trying again every second\n");
+  if (!std::exchange(stopped_, true)) serve::say("I/O error: stopped, and trying again every second");
   if (stalled_.empty()) retry_at_ = ipc::monotonic_ns() + kRetryPause;
   stalled_.push_back(slot);
 }

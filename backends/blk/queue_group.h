@@ -5,11 +5,11 @@
 #include <memory>
 #include <vector>
 
-#include "backends/blk/engine.h"
 #include "backends/blk/options.h"
-#include "backends/blk/poller.h"
 #include "backends/blk/request.h"
 #include "backends/blk/store.h"
+#include "backends/serve/group.h"
+#include "backends/serve/poller.h"
 #include "backends/virtio/device.h"
 #include "ipc/clock.h"
 
@@ -23,14 +23,11 @@ struct Disk {
   std::array<std::byte, VIRTIO_BLK_ID_BYTES> serial{};
 };
 
-class QueueGroup {
+class QueueGroup final : public serve::Group {
  public:
   // To be called, like all that follows, by the thread that serves it. `disk` must outlive it.
   static ipc::Result<std::unique_ptr<QueueGroup>> create(const Disk& disk, const Options& options);
-  QueueGroup(const QueueGroup&) = delete;
-  QueueGroup& operator=(const QueueGroup&) = delete;
-
-  Engine& engine() { return *engine_; }
+  serve::Engine& engine() override { return *engine_; }
   bool plain_store() const { return plain_; }  // disk I/O is made by system calls of this thread
 
   // As virtio::Device asks. Nothing of the ring is in flight at either.
@@ -38,26 +35,8 @@ class QueueGroup {
   void stop(std::uint16_t index);
   void suspend(std::uint16_t index);
 
-  // Looks at everything once: what has completed, what is new in the rings, and one publication. Sleeps first
-  // if there is nothing. While `closed` nothing new is taken, and what waits for its turn is not held up any
-  // more. `other(Event)` is told what is not about requests, before new ones are taken; if it returns false none are.
-  template <class Other>
-  ipc::Result<> round(bool closed, Other&& other) {
-    bool open = !closed;
-    const std::uint64_t asleep_since = prepare_sleep(closed);
-    const auto events = TRY(engine_->wait(wait_));
-    if (asleep_since != 0 || !events.empty()) time_ = ipc::monotonic_ns();
-    if (asleep_since != 0 && !events.empty()) poller_.slept(asleep_since, time_);
-    for (const Event& event : events)
-      if (!handle(event)) open = other(event) && open;
-    if (closed) let_go();
-    if (open) serve();
-    publish();
-    return {};
-  }
-
-  // Requests that were taken and not yet given back.
-  std::size_t in_flight() const { return kPoolSize - free_.size(); }
+  ipc::Result<> round(bool closed, const serve::OtherEvents& other) override;
+  std::size_t in_flight() const override { return kPoolSize - free_.size(); }
 
  private:
   static constexpr std::uint16_t kPoolSize = 3072;  // and with it what is in flight at once; fits the engine's queues
@@ -81,13 +60,14 @@ class QueueGroup {
     Request request;
   };
 
-  QueueGroup(const Disk& disk, const Options& options, std::unique_ptr<Engine> engine, std::unique_ptr<Store> store);
+  QueueGroup(const Disk& disk, const Options& options, std::unique_ptr<serve::Engine> engine,
+             std::unique_ptr<Store> store);
 
   // Sets wait_. When it sleeps: since when, otherwise 0.
   std::uint64_t prepare_sleep(bool closed);
   bool ask_for_kicks();
-  bool handle(const Event& event);
-  void on_kick(const Event& event);
+  bool handle(const serve::Event& event);
+  void on_kick(const serve::Event& event);
   void on_disk_io(std::uint16_t slot, int result);
 
   // Takes what the rings have, a bounded number from each.
@@ -113,17 +93,19 @@ class QueueGroup {
   bool resume(Queue& queue);
   void publish();
 
-  Token kick_token(std::size_t queue) const;
-  static Token io_token(std::uint16_t slot) { return {.op = Op::DiskIo, .queue = 0, .slot = slot, .generation = 0}; }
+  serve::Token kick_token(std::size_t queue) const;
+  static serve::Token io_token(std::uint16_t slot) {
+    return {.op = serve::Op::Io, .queue = 0, .slot = slot, .generation = 0};
+  }
 
   const Disk& disk_;
   const OnError on_error_;
   limits::Limiter* const limiter_;
-  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<serve::Engine> engine_;
   std::unique_ptr<Store> store_;
   const bool plain_;
-  Poller poller_;
-  Wait wait_;
+  serve::Poller poller_;
+  serve::Wait wait_;
   std::vector<Queue> queues_;  // of the device: those of other groups never run here
   std::vector<std::uint16_t> running_;
   std::size_t first_ = 0;  // of running_: which is served first, in turn

@@ -8,6 +8,7 @@
 namespace blk {
 namespace {
 
+using program::Interval;
 using telemetry::OperationBlock;
 using telemetry::QueueBlock;
 
@@ -91,7 +92,8 @@ void queue_json(Out out, const QueueBlock& counted, const QueueBlock& now, const
 
 }  // namespace
 
-std::string table(const Interval& interval, const std::vector<std::string>& operations) {
+std::string table(const Interval& interval, const telemetry::Reader& reader) {
+  const std::vector<std::string>& operations = reader.operations();
   std::string text =
       fmt::format("{:<10} {:>10} {:>9} {:>8} {:>8} {:>8} {:>7} {:>8} {:>6} {:>8} {:>8} {:>9}\n", "", "IOPS", "MiB/s",
                   "p50", "p99", "p99.9", "failed", "inflight", "depth", "kicks/IO", "irqs/IO", "throttled");
@@ -104,7 +106,8 @@ std::string table(const Interval& interval, const std::vector<std::string>& oper
   return text;
 }
 
-std::string json(const Interval& interval, const std::vector<std::string>& operations) {
+std::string json(const Interval& interval, const telemetry::Reader& reader) {
+  const std::vector<std::string>& operations = reader.operations();
   std::string text = fmt::format(R"({{"seconds": {:.6f}, "device": )", interval.seconds);
   const Out out(text);
   queue_json(out, telemetry::sum(interval.counted), telemetry::sum(interval.now), operations);

@@ -2,23 +2,15 @@
 #pragma once
 
 #include <string>
-#include <vector>
 
-#include "backends/telemetry/reader.h"
+#include "backends/program/control_commands.h"
 
 namespace blk {
 
-// What happened in `seconds` (above 0) that ended now.
-struct Interval {
-  double seconds;
-  telemetry::Sample counted;  // in that time
-  telemetry::Sample now;      // since the start
-};
-
 // A table: a line for all, and for each queue and operation that has something to tell.
-std::string table(const Interval& interval, const std::vector<std::string>& operations);
+std::string table(const program::Interval& interval, const telemetry::Reader& reader);
 
 // The same as one line of JSON, every queue and operation in it.
-std::string json(const Interval& interval, const std::vector<std::string>& operations);
+std::string json(const program::Interval& interval, const telemetry::Reader& reader);
 
 }  // namespace blk

@@ -5,13 +5,18 @@
 
 #include <numeric>
 
-#include "backends/blk/uring_engine.h"
+#include "backends/serve/uring_engine.h"
 
 namespace blk {
 namespace {
 
 constexpr int kPunch = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE;
 constexpr int kZero = FALLOC_FL_KEEP_SIZE | FALLOC_FL_ZERO_RANGE;
+
+// Of the engine's places for a device's own files.
+constexpr std::uint16_t kImageFile = 0;
+constexpr std::uint16_t kUnalignedFile = 1;
+static_assert(kUnalignedFile < kStoreFiles);
 
 bool aligned(std::span<const iovec> parts, std::uint64_t offset, const Storage::Alignment& alignment) {
   std::uint64_t memory = 0;
@@ -30,9 +35,13 @@ bool usual(const Storage& storage, std::span<const iovec> parts, std::uint64_t o
 
 class UringStore final : public Store {
  public:
-  UringStore(const Storage& storage, UringEngine& engine) : storage_(storage), engine_(engine) {}
+  UringStore(const Storage& storage, serve::UringEngine& engine)
+      : storage_(storage),
+        engine_(engine),
+        image_(engine.own_slot(kImageFile)),
+        unaligned_(engine.own_slot(kUnalignedFile)) {}
 
-  Outcome read(std::span<const iovec> parts, std::uint64_t offset, Token token) override {
+  Outcome read(std::span<const iovec> parts, std::uint64_t offset, serve::Token token) override {
     io_uring_sqe* entry = engine_.next();
     const int file = file_for(parts, offset);
     if (parts.size() == 1)
@@ -43,7 +52,7 @@ class UringStore final : public Store {
     return std::nullopt;
   }
 
-  Outcome write(std::span<const iovec> parts, std::uint64_t offset, bool durable, Token token) override {
+  Outcome write(std::span<const iovec> parts, std::uint64_t offset, bool durable, serve::Token token) override {
     io_uring_sqe* entry = engine_.next();
     const int file = file_for(parts, offset);
     if (parts.size() == 1)
@@ -55,34 +64,36 @@ class UringStore final : public Store {
     return std::nullopt;
   }
 
-  Outcome flush(Token token) override {
+  Outcome flush(serve::Token token) override {
     io_uring_sqe* entry = engine_.next();
-    io_uring_prep_fsync(entry, index_of(FileSlot::Image), IORING_FSYNC_DATASYNC);
+    io_uring_prep_fsync(entry, static_cast<int>(image_), IORING_FSYNC_DATASYNC);
     engine_.queue(entry, token);
     return std::nullopt;
   }
 
-  Outcome punch(std::uint64_t offset, std::uint64_t length, Token token) override {
+  Outcome punch(std::uint64_t offset, std::uint64_t length, serve::Token token) override {
     return allocate(kPunch, offset, length, token);
   }
-  Outcome zero(std::uint64_t offset, std::uint64_t length, Token token) override {
+  Outcome zero(std::uint64_t offset, std::uint64_t length, serve::Token token) override {
     return allocate(kZero, offset, length, token);
   }
 
  private:
   int file_for(std::span<const iovec> parts, std::uint64_t offset) const {
-    return static_cast<int>(index_of(usual(storage_, parts, offset) ? FileSlot::Image : FileSlot::Unaligned));
+    return static_cast<int>(usual(storage_, parts, offset) ? image_ : unaligned_);
   }
-  Outcome allocate(int mode, std::uint64_t offset, std::uint64_t length, Token token) {
+  Outcome allocate(int mode, std::uint64_t offset, std::uint64_t length, serve::Token token) {
     io_uring_sqe* entry = engine_.next();
-    io_uring_prep_fallocate(entry, index_of(FileSlot::Image), mode, static_cast<off_t>(offset),
+    io_uring_prep_fallocate(entry, static_cast<int>(image_), mode, static_cast<off_t>(offset),
                             static_cast<off_t>(length));
     engine_.queue(entry, token);
     return std::nullopt;
   }
 
   const Storage& storage_;
-  UringEngine& engine_;
+  serve::UringEngine& engine_;
+  const unsigned image_;
+  const unsigned unaligned_;
 };
 
 // By calls that return when it is done.
@@ -91,17 +102,21 @@ class PlainStore final : public Store {
   explicit PlainStore(const Storage& storage) : storage_(storage) {}
   bool makes_calls() const override { return true; }
 
-  Outcome read(std::span<const iovec> parts, std::uint64_t offset, Token) override {
+  Outcome read(std::span<const iovec> parts, std::uint64_t offset, serve::Token) override {
     return outcome(
         ::preadv(file_for(parts, offset), parts.data(), static_cast<int>(parts.size()), static_cast<off_t>(offset)));
   }
-  Outcome write(std::span<const iovec> parts, std::uint64_t offset, bool durable, Token) override {
+  Outcome write(std::span<const iovec> parts, std::uint64_t offset, bool durable, serve::Token) override {
     return outcome(::pwritev2(file_for(parts, offset), parts.data(), static_cast<int>(parts.size()),
                               static_cast<off_t>(offset), durable ? RWF_DSYNC : 0));
   }
-  Outcome flush(Token) override { return outcome(::fdatasync(storage_.file().get())); }
-  Outcome punch(std::uint64_t offset, std::uint64_t length, Token) override { return allocate(kPunch, offset, length); }
-  Outcome zero(std::uint64_t offset, std::uint64_t length, Token) override { return allocate(kZero, offset, length); }
+  Outcome flush(serve::Token) override { return outcome(::fdatasync(storage_.file().get())); }
+  Outcome punch(std::uint64_t offset, std::uint64_t length, serve::Token) override {
+    return allocate(kPunch, offset, length);
+  }
+  Outcome zero(std::uint64_t offset, std::uint64_t length, serve::Token) override {
+    return allocate(kZero, offset, length);
+  }
 
  private:
   static Outcome outcome(ssize_t result) { return result < 0 ? -errno : static_cast<int>(result); }
@@ -117,11 +132,11 @@ class PlainStore final : public Store {
 
 class NullStore final : public Store {
  public:
-  Outcome read(std::span<const iovec> parts, std::uint64_t, Token) override { return bytes(parts); }
-  Outcome write(std::span<const iovec> parts, std::uint64_t, bool, Token) override { return bytes(parts); }
-  Outcome flush(Token) override { return 0; }
-  Outcome punch(std::uint64_t, std::uint64_t, Token) override { return 0; }
-  Outcome zero(std::uint64_t, std::uint64_t, Token) override { return 0; }
+  Outcome read(std::span<const iovec> parts, std::uint64_t, serve::Token) override { return bytes(parts); }
+  Outcome write(std::span<const iovec> parts, std::uint64_t, bool, serve::Token) override { return bytes(parts); }
+  Outcome flush(serve::Token) override { return 0; }
+  Outcome punch(std::uint64_t, std::uint64_t, serve::Token) override { return 0; }
+  Outcome zero(std::uint64_t, std::uint64_t, serve::Token) override { return 0; }
 
  private:
   static int bytes(std::span<const iovec> parts) {
@@ -133,12 +148,12 @@ class NullStore final : public Store {
 
 }  // namespace
 
-ipc::Result<std::unique_ptr<Store>> make_store(const Storage& storage, Engine& engine) {
+ipc::Result<std::unique_ptr<Store>> make_store(const Storage& storage, serve::Engine& engine) {
   if (storage.kind() == Storage::Kind::Null) return std::make_unique<NullStore>();
-  auto* uring = dynamic_cast<UringEngine*>(&engine);
+  auto* uring = dynamic_cast<serve::UringEngine*>(&engine);
   if (uring == nullptr || storage.kind() == Storage::Kind::InMemory) return std::make_unique<PlainStore>(storage);
-  TRY(uring->set_file(index_of(FileSlot::Image), storage.file()));
-  if (storage.direct()) TRY(uring->set_file(index_of(FileSlot::Unaligned), storage.buffered_file()));
+  TRY(uring->set_file(uring->own_slot(kImageFile), storage.file()));
+  if (storage.direct()) TRY(uring->set_file(uring->own_slot(kUnalignedFile), storage.buffered_file()));
   return std::make_unique<UringStore>(storage, *uring);
 }
 

@@ -9,8 +9,8 @@
 #include <optional>
 #include <span>
 
-#include "backends/blk/engine.h"
 #include "backends/blk/storage.h"
+#include "backends/serve/engine.h"
 
 namespace blk {
 
@@ -30,18 +30,21 @@ class Store {
   // Operations are system calls of this thread, and take their time.
   virtual bool makes_calls() const { return false; }
 
-  virtual Outcome read(std::span<const iovec> parts, std::uint64_t offset, Token token) = 0;
+  virtual Outcome read(std::span<const iovec> parts, std::uint64_t offset, serve::Token token) = 0;
   // `durable`: it outlives a loss of power when it completes.
-  virtual Outcome write(std::span<const iovec> parts, std::uint64_t offset, bool durable, Token token) = 0;
+  virtual Outcome write(std::span<const iovec> parts, std::uint64_t offset, bool durable, serve::Token token) = 0;
   // What was written before outlives a loss of power.
-  virtual Outcome flush(Token token) = 0;
+  virtual Outcome flush(serve::Token token) = 0;
   // The range reads as zeroes from now on, and takes no space any more. EOPNOTSUPP where it cannot.
-  virtual Outcome punch(std::uint64_t offset, std::uint64_t length, Token token) = 0;
+  virtual Outcome punch(std::uint64_t offset, std::uint64_t length, serve::Token token) = 0;
   // The range reads as zeroes and keeps its space. EOPNOTSUPP where it cannot without being written.
-  virtual Outcome zero(std::uint64_t offset, std::uint64_t length, Token token) = 0;
+  virtual Outcome zero(std::uint64_t offset, std::uint64_t length, serve::Token token) = 0;
 };
 
+// The engine has places for so many files of the store's.
+inline constexpr std::uint16_t kStoreFiles = 2;
+
 // The store for `storage`, which must outlive it, on `engine`, likewise. An error: the engine has no room.
-ipc::Result<std::unique_ptr<Store>> make_store(const Storage& storage, Engine& engine);
+ipc::Result<std::unique_ptr<Store>> make_store(const Storage& storage, serve::Engine& engine);
 
 }  // namespace blk

@@ -1,22 +1,9 @@
 // What a sealed block back end may ask of the kernel.
 #pragma once
 
-#include <linux/io_uring.h>
-
-#include <array>
-#include <cstdint>
-#include <string_view>
-
-#include "sandbox/seccomp.h"
+#include "sandbox/policy/back_end.h"
 
 namespace sandbox {
-
-// Which thread of it.
-enum class BlkRole : std::uint8_t {
-  Monitored,   // the main thread of a child of bulkhead-monitor
-  Standalone,  // the main thread of one that listens by itself; needs Slot::Listener, Events, ControlListener
-  Worker,      // one that serves queues and nothing else
-};
 
 // How it carries out I/O.
 enum class BlkIo : std::uint8_t {
@@ -25,17 +12,7 @@ enum class BlkIo : std::uint8_t {
   Calls,         // likewise, and Slot::Ring is an epoll instance
 };
 
-Policy blk_policy(BlkRole role, BlkIo io);
-
-// For the process that removes its socket's path at the end. Needs Slot::Directory.
-extern const Policy kBlkKeeperPolicy;
-
-// io_uring bypasses seccomp: these go into the ring's own restrictions (IORING_REGISTER_RESTRICTIONS)
-// while it is still disabled (IORING_SETUP_R_DISABLED).
-struct RingRule {
-  std::uint8_t operation;
-  std::string_view why;
-};
+Policy blk_policy(Role role, BlkIo io);
 
 // IORING_RESTRICTION_SQE_OP.
 inline constexpr RingRule kBlkRingOpcodes[] = {
@@ -47,12 +24,6 @@ inline constexpr RingRule kBlkRingOpcodes[] = {
     {IORING_OP_FALLOCATE, "discard and write-zeroes"},
     {IORING_OP_POLL_ADD, "kick eventfds, and readiness of the vhost-user and control sockets"},
     {IORING_OP_POLL_REMOVE, "stop waiting for a vring's kick"},
-};
-
-// IORING_RESTRICTION_REGISTER_OP.
-inline constexpr RingRule kBlkRingRegister[] = {
-    {IORING_REGISTER_FILES_UPDATE, "a vring's kick eventfd becomes a fixed file"},
-    {IORING_REGISTER_FILES_UPDATE2, "the same, as newer liburing asks for it"},
 };
 
 }  // namespace sandbox

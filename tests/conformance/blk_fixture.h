@@ -3,7 +3,8 @@
 
 #include <thread>
 
-#include "backends/blk/server.h"
+#include "backends/blk/device.h"
+#include "backends/serve/server.h"
 #include "tests/support/blk_driver.h"
 #include "tests/support/catch.h"
 
@@ -73,8 +74,8 @@ struct BlkFixture {
     outcome = [&]() -> ipc::Result<> {
       ipc::UniqueFd image(::fcntl(disk.get(), F_DUPFD_CLOEXEC, 0));
       auto storage = TRY(blk::Storage::adopt(std::move(image), setup.writes));
-      auto server = TRY(blk::Server::create(
-          std::move(storage), {.serial = "test-disk", .queues = setup.queues, .sealing = setup.sealing}, {}));
+      auto device = TRY(blk::Device::create(std::move(storage), {.serial = "test-disk", .queues = setup.queues}));
+      auto server = TRY(serve::Server::create(std::move(device), setup.sealing, {}));
       auto ended = TRY(server->run(std::move(socket)));
       if (ended.broken) return std::unexpected(std::move(*ended.broken));
       return {};

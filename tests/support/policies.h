@@ -12,7 +12,7 @@
 namespace support {
 
 using sandbox::BlkIo;
-using sandbox::BlkRole;
+using sandbox::Role;
 
 struct NamedPolicy {
   std::string_view name;
@@ -20,16 +20,16 @@ struct NamedPolicy {
 };
 
 inline const std::array kPolicies = {
-    NamedPolicy{"blk", blk_policy(BlkRole::Monitored, BlkIo::Ring)},
-    NamedPolicy{"blk, memory", blk_policy(BlkRole::Monitored, BlkIo::RingAndCalls)},
-    NamedPolicy{"blk, no io_uring", blk_policy(BlkRole::Monitored, BlkIo::Calls)},
-    NamedPolicy{"blk standalone", blk_policy(BlkRole::Standalone, BlkIo::Ring)},
-    NamedPolicy{"blk standalone, memory", blk_policy(BlkRole::Standalone, BlkIo::RingAndCalls)},
-    NamedPolicy{"blk standalone, no io_uring", blk_policy(BlkRole::Standalone, BlkIo::Calls)},
-    NamedPolicy{"blk worker", blk_policy(BlkRole::Worker, BlkIo::Ring)},
-    NamedPolicy{"blk worker, memory", blk_policy(BlkRole::Worker, BlkIo::RingAndCalls)},
-    NamedPolicy{"blk worker, no io_uring", blk_policy(BlkRole::Worker, BlkIo::Calls)},
-    NamedPolicy{"blk keeper", sandbox::kBlkKeeperPolicy},
+    NamedPolicy{"blk", blk_policy(Role::Monitored, BlkIo::Ring)},
+    NamedPolicy{"blk, memory", blk_policy(Role::Monitored, BlkIo::RingAndCalls)},
+    NamedPolicy{"blk, no io_uring", blk_policy(Role::Monitored, BlkIo::Calls)},
+    NamedPolicy{"blk standalone", blk_policy(Role::Standalone, BlkIo::Ring)},
+    NamedPolicy{"blk standalone, memory", blk_policy(Role::Standalone, BlkIo::RingAndCalls)},
+    NamedPolicy{"blk standalone, no io_uring", blk_policy(Role::Standalone, BlkIo::Calls)},
+    NamedPolicy{"blk worker", blk_policy(Role::Worker, BlkIo::Ring)},
+    NamedPolicy{"blk worker, memory", blk_policy(Role::Worker, BlkIo::RingAndCalls)},
+    NamedPolicy{"blk worker, no io_uring", blk_policy(Role::Worker, BlkIo::Calls)},
+    NamedPolicy{"blk keeper", sandbox::kKeeperPolicy},
     NamedPolicy{"vcpu", sandbox::kVcpuPolicy},
     NamedPolicy{"event loop", sandbox::kEventLoopPolicy},
 };

@@ -7,10 +7,9 @@
 
 using namespace system_test;
 
-TEST_CASE("systemd comes to multi-user, is logged in to, and powers off by the power button", "[nightly]") {
-  const std::string flavour = GENERATE("cloud", "full", "rt");
-  const std::string image = GENERATE("vmlinux", "vmlinuz");
-  INFO(flavour << "/" << image);
+namespace {
+
+void comes_to_multi_user(const std::string& flavour, const std::string& image) {
   Machine machine(
       {.flavour = flavour, .image = image, .memory = "512M", .disk = new_root_disk(), .init = "/sbin/init"});
   REQUIRE(machine.expect("login: ", Seconds(800)));
@@ -18,6 +17,32 @@ TEST_CASE("systemd comes to multi-user, is logged in to, and powers off by the p
   REQUIRE(machine.reach_shell());
   CHECK(machine.run("systemctl is-active multi-user.target") == "active\n");
   CHECK(machine.run("systemctl --failed --no-legend --plain") == "");
-  REQUIRE(kill(machine.pid(), SIGTERM) == 0);
+  REQUIRE(kill(machine.pid(), SIGTERM) == 0);  // the power button
   CHECK(machine.wait(Seconds(400)) == kPoweredOff);
+}
+
+}  // namespace
+
+TEST_CASE("systemd of the cloud kernel comes to multi-user by PVH, and powers off by the power button", "[nightly]") {
+  comes_to_multi_user("cloud", "vmlinux");
+}
+
+TEST_CASE("systemd of the cloud kernel comes to multi-user by bzImage", "[nightly]") {
+  comes_to_multi_user("cloud", "vmlinuz");
+}
+
+TEST_CASE("systemd of the full kernel comes to multi-user by PVH", "[nightly]") {
+  comes_to_multi_user("full", "vmlinux");
+}
+
+TEST_CASE("systemd of the full kernel comes to multi-user by bzImage", "[nightly]") {
+  comes_to_multi_user("full", "vmlinuz");
+}
+
+TEST_CASE("systemd of the rt kernel comes to multi-user by PVH", "[nightly]") {
+  comes_to_multi_user("rt", "vmlinux");
+}
+
+TEST_CASE("systemd of the rt kernel comes to multi-user by bzImage", "[nightly]") {
+  comes_to_multi_user("rt", "vmlinuz");
 }

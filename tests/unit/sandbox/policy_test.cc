@@ -30,7 +30,7 @@ SCENARIO("policy: every row has its reason", "[policy]") {
       CHECK_FALSE(rule.why.empty());
     }
   for (const auto& rule : sandbox::kBlkRingOpcodes) CHECK_FALSE(rule.why.empty());
-  for (const auto& rule : sandbox::kBlkRingRegister) CHECK_FALSE(rule.why.empty());
+  for (const auto& rule : sandbox::kRingRegister) CHECK_FALSE(rule.why.empty());
 }
 
 SCENARIO("policy: no row repeats another or is swallowed by one without conditions", "[policy]") {

@@ -1,0 +1,16 @@
+// The disk that a standalone bulkhead-blk serves.
+#pragma once
+
+#include "backends/blk/command_line.h"
+#include "backends/program/control_commands.h"
+#include "backends/program/product.h"
+
+namespace blk {
+
+// Opens and locks the image. Errors name it.
+ipc::Result<std::unique_ptr<program::Product>> open_disk(const CommandLine& command);
+
+// How bulkhead-blk shows itself to operators, and what they may ask of it.
+program::Commands disk_commands();
+
+}  // namespace blk

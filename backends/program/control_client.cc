@@ -1,0 +1,63 @@
+#include "backends/program/control_client.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+namespace program {
+
+using ipc::Result;
+namespace schema = ipc::schema;
+
+namespace {
+
+constexpr int kPatienceMs = 5000;
+constexpr std::size_t kMostText = 1024;
+constexpr std::string_view kClosed = "the back end has closed the connection";
+
+}  // namespace
+
+Result<ControlClient> ControlClient::connect(const std::string& path) {
+  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+  if (path.size() >= sizeof address.sun_path) return ipc::failure(ENAMETOOLONG, path);
+  path.copy(address.sun_path, path.size());
+  ipc::UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  if (!socket) return ipc::system_failure("make a Unix socket");
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    if (errno == EPROTOTYPE) return ipc::failure(0, fmt::format("{}: it is no control socket", path));
+    return ipc::system_failure(path);
+  }
+  return ControlClient(path, ipc::ControlChannel(std::move(socket)));
+}
+
+Result<> ControlClient::ask(const Fill& fill, const Read& read) {
+  capnp::MallocMessageBuilder message;
+  fill(message.initRoot<schema::ControlRequest>());
+  auto asked = [&]() -> Result<> {
+    TRY(channel_.send(message));
+    pollfd waits{socket().get(), POLLIN, 0};
+    if (::poll(&waits, 1, kPatienceMs) <= 0) return ipc::failure(ETIMEDOUT, "no answer");
+    auto frame = TRY(channel_.receive());
+    if (!frame) return ipc::failure(0, std::string(kClosed));
+    return ipc::guarded([&]() -> Result<> {
+      const auto answer = frame->root<schema::ControlAnswer>();
+      if (answer.isFailed()) return ipc::failure(0, printable(answer.getFailed()));
+      return read(answer, frame->fds);
+    });
+  }();
+  if (asked) return asked;
+  // It turns away who has another uid, who asks too often, and all while it has clients enough.
+  const int code = asked.error().code;
+  if (code == EPIPE || code == ECONNRESET) asked.error() = {0, std::string(kClosed)};
+  asked.error().context = fmt::format("{}: {}", path_, asked.error().context);
+  return asked;
+}
+
+std::string printable(capnp::Text::Reader text) {
+  std::string result(text.begin(), std::min(text.size(), kMostText));
+  for (char& c : result)
+    if (c < ' ' || c > '~') c = '?';
+  return result;
+}
+
+}  // namespace program

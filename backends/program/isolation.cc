@@ -1,0 +1,86 @@
+#include "backends/program/isolation.h"
+
+#include <linux/capability.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+namespace program {
+namespace {
+
+using ipc::Result;
+using sandbox::Layer;
+
+#ifndef BULKHEAD_SANITIZED
+
+constexpr std::pair<int, std::string_view> kNamespaces[] = {
+    {CLONE_NEWNET, "own network"},   {CLONE_NEWNS, "own mounts"},      {CLONE_NEWIPC, "own IPC"},
+    {CLONE_NEWUTS, "own host name"}, {CLONE_NEWCGROUP, "own cgroups"},
+};
+
+Result<> drop_capabilities() {
+  for (unsigned long capability = 0; ::prctl(PR_CAPBSET_READ, capability) >= 0; ++capability)
+    ::prctl(PR_CAPBSET_DROP, capability);  // refused without CAP_SETPCAP, when there is nothing to drop
+  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  const __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {};
+  if (::syscall(SYS_capset, &header, none) != 0) return ipc::system_failure("capset");
+  return {};
+}
+
+Result<std::vector<Layer>> leave_host() {
+  std::vector<Layer> layers;
+  // Who is not root needs a user namespace first, and some hosts do not allow it.
+  if (::geteuid() != 0) layers.push_back({"own users", ::unshare(CLONE_NEWUSER) == 0, ""});
+  for (const auto& [flag, name] : kNamespaces) layers.push_back({name, ::unshare(flag) == 0, ""});
+  const rlimit none{.rlim_cur = 0, .rlim_max = 0};
+  if (::setrlimit(RLIMIT_CORE, &none) != 0) return ipc::system_failure("setrlimit(CORE)");
+  TRY(drop_capabilities());
+  layers.push_back({"no capabilities", true, ""});
+  return layers;
+}
+
+#else
+
+Result<std::vector<Layer>> leave_host() {
+  return std::vector<Layer>();
+}
+
+#endif
+
+}  // namespace
+
+Result<std::vector<Layer>> isolate(Sandbox sandbox) {
+  std::vector<Layer> all = TRY(leave_host());
+  for (const Layer& layer : sandbox::layers(TRY(sandbox::lock_down()))) all.push_back(layer);
+  const std::string missing = list_layers(all, false);
+  if (sandbox == Sandbox::Required && !missing.empty())
+    return ipc::failure(EPERM, fmt::format("--sandbox=require: this host does not give us: {}", missing));
+  // These take a parent that prepares them: bulkhead-monitor.
+  for (const std::string_view name : {"own pids", "own uid", "empty root"}) all.push_back({name, false, ""});
+  return all;
+}
+
+Result<> limit_file_size(std::uint64_t bytes) {
+  constexpr std::uint64_t kScratch = 2 << 20;  // the in-flight region, seccomp's program
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_FSIZE, &limit) != 0) return ipc::system_failure("getrlimit(FSIZE)");
+  limit.rlim_cur = std::min<rlim_t>(std::max(bytes, kScratch), limit.rlim_max);
+  if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) return ipc::system_failure("setrlimit(FSIZE)");
+  return {};
+}
+
+std::string list_layers(const std::vector<Layer>& layers, bool present) {
+  std::string list;
+  for (const Layer& layer : layers) {
+    if (layer.present != present) continue;
+    if (!list.empty()) list += ", ";
+    list += layer.name;
+  }
+  return list;
+}
+
+}  // namespace program

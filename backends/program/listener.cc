@@ -1,0 +1,117 @@
+#include "backends/program/listener.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <charconv>
+#include <cstdlib>
+#include <string_view>
+
+namespace program {
+namespace {
+
+using ipc::Result;
+using ipc::UniqueFd;
+
+constexpr int kWaiting = 8;  // connections that may wait for their turn
+
+Result<UniqueFd> make_socket(Purpose purpose) {
+  const int type = purpose == Purpose::FrontEnd ? SOCK_STREAM : SOCK_SEQPACKET;
+  UniqueFd socket(::socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!socket) return ipc::system_failure("make a Unix socket");
+  // Linux makes the path with the socket's own mode, so there is no moment at which others could connect.
+  if (purpose == Purpose::Control && ::fchmod(socket.get(), S_IRUSR | S_IWUSR) != 0)
+    return ipc::system_failure("restrict the control socket");
+  return socket;
+}
+
+Result<sockaddr_un> address_of(const std::string& path, Purpose purpose) {
+  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+  if (path.size() >= sizeof address.sun_path)
+    return ipc::failure(ENAMETOOLONG, fmt::format("{}: at most {} bytes",
+                                                  purpose == Purpose::FrontEnd ? "--socket-path" : "--control-path",
+                                                  sizeof address.sun_path - 1));
+  path.copy(address.sun_path, path.size());
+  return address;
+}
+
+const sockaddr* generic(const sockaddr_un& address) {
+  return reinterpret_cast<const sockaddr*>(&address);
+}
+
+// A process that was killed leaves its socket's path behind.
+Result<> remove_stale(const std::string& path, const sockaddr_un& address, Purpose purpose) {
+  struct stat status{};
+  if (::lstat(path.c_str(), &status) != 0) return errno == ENOENT ? Result<>() : ipc::system_failure(path);
+  if (!S_ISSOCK(status.st_mode)) return ipc::failure(EEXIST, fmt::format("{}: no socket", path));
+  const UniqueFd visitor = TRY(make_socket(purpose));
+  if (::connect(visitor.get(), generic(address), sizeof address) == 0 || errno != ECONNREFUSED)
+    return ipc::failure(EADDRINUSE, fmt::format("{}: another process listens there", path));
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return ipc::system_failure(path);
+  return {};
+}
+
+Result<int> option(const UniqueFd& socket, int name) {
+  int value = 0;
+  socklen_t size = sizeof value;
+  if (::getsockopt(socket.get(), SOL_SOCKET, name, &value, &size) != 0)
+    return ipc::system_failure(fmt::format("--fd={}", socket.get()));
+  return value;
+}
+
+}  // namespace
+
+Result<Listener> Listener::bind(const std::string& path, Purpose purpose) {
+  const sockaddr_un address = TRY(address_of(path, purpose));
+  TRY(remove_stale(path, address, purpose));
+  UniqueFd socket = TRY(make_socket(purpose));
+  if (::bind(socket.get(), generic(address), sizeof address) != 0)
+    return ipc::system_failure(fmt::format("listen on {}", path));
+  Listener listener(std::move(socket), true);
+  auto listening = [&]() -> Result<> {
+    // Before anybody can connect: a keeper that is just being started still has a copy of the socket.
+    listener.keeper_ = TRY(SocketKeeper::start(path));
+    if (::listen(listener.socket_.get(), kWaiting) != 0) return ipc::system_failure(fmt::format("listen on {}", path));
+    return {};
+  }();
+  if (listening) return listener;
+  ::unlink(path.c_str());
+  return std::unexpected(std::move(listening).error());
+}
+
+Result<Listener> Listener::adopt(UniqueFd socket) {
+  if (TRY(option(socket, SO_TYPE)) != SOCK_STREAM)
+    return ipc::failure(EINVAL, fmt::format("--fd={}: a stream socket is right", socket.get()));
+  const bool listens = TRY(option(socket, SO_ACCEPTCONN)) != 0;
+  if (listens && ::fcntl(socket.get(), F_SETFL, O_NONBLOCK) != 0) return ipc::system_failure("--fd");
+  return Listener(std::move(socket), listens);
+}
+
+int Listener::passed_by_systemd() {
+  const auto number = [](const char* name) {
+    const char* const text = std::getenv(name);
+    int value = 0;
+    if (text != nullptr) std::from_chars(text, text + std::string_view(text).size(), value);
+    return value;
+  };
+  return number("LISTEN_PID") == ::getpid() ? number("LISTEN_FDS") : 0;
+}
+
+Result<std::optional<UniqueFd>> Listener::accept() {
+  if (!listens_) return std::optional(std::move(socket_));
+  UniqueFd connection(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  if (connection) return std::optional(std::move(connection));
+  // A front end that went before its turn, and want of a descriptor or memory, pass.
+  if (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR || errno == EMFILE || errno == ENFILE ||
+      errno == ENOMEM || errno == ENOBUFS)
+    return std::optional<UniqueFd>();
+  return ipc::system_failure("accept a front end");
+}
+
+void Listener::remove_path() {
+  if (keeper_) keeper_->remove();
+}
+
+}  // namespace program
