@@ -17,6 +17,10 @@ class Device : public virtio::Device {
   // the device when they only stop it for a while, and show their own copy of the configuration.
   virtual void forget_front_end() = 0;
 
+  // After an event Op::Own of the main group's: whatever it was about, while no other thread serves. True: the
+  // configuration space has changed.
+  virtual ipc::Result<bool> attend() { return false; }
+
   // The filter of the thread that serves `group`, as `role` has it. `slots` has what the role needs, beside what
   // the device itself uses.
   virtual ipc::Result<sandbox::Filter> filter(sandbox::Role role, Group& group, sandbox::Slots slots) = 0;

@@ -97,6 +97,9 @@ class Engine {
   // until one does not say `more`.
   virtual void watch(unsigned slot, Token token) = 0;
   virtual void unwatch(unsigned slot, Token token) = 0;
+  // One event when a file that is watched can be written to: with `token`, or with `token` but for its queue, 0, which
+  // is what watch() was told.
+  virtual void await_room(unsigned slot, Token token) = 0;
 
   // What has happened; waits for it if nothing has. Valid until the next call. Makes no system call where
   // nothing is to be told to the kernel, or asked of it, and `wait` does not sleep.

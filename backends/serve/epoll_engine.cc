@@ -43,6 +43,12 @@ void EpollEngine::unwatch(unsigned slot, Token) {
   ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, files_[slot], nullptr);
 }
 
+// A file has one entry: the event comes with the token that it is watched with, and if it is writable at once.
+void EpollEngine::await_room(unsigned slot, Token token) {
+  token.queue = 0;  // as watch() was told: see the declaration
+  add(slot, EPOLLIN | EPOLLOUT | EPOLLET, token);
+}
+
 ipc::Result<std::span<const Event>> EpollEngine::wait(Wait wait) {
   constexpr std::uint64_t kMillisecond = 1'000'000;
   const std::uint64_t ceiling = wait.at_most / kMillisecond + (wait.at_most % kMillisecond != 0 ? 1 : 0);

@@ -20,6 +20,7 @@ class EpollEngine final : public Engine {
   void poll(unsigned slot, Token token) override;
   void watch(unsigned slot, Token token) override;
   void unwatch(unsigned slot, Token token) override;
+  void await_room(unsigned slot, Token token) override;
   ipc::Result<std::span<const Event>> wait(Wait wait) override;
 
  private:

@@ -64,6 +64,7 @@ Result<> Server::reconfigure(const std::function<Result<bool>()>& change) {
 Result<> Server::round() {
   const bool holding = connection_->session.holding();
   TRY(groups().main().round(holding, on_event_));
+  if (std::exchange(device_waits_, false)) TRY(reconfigure([this] { return device_->attend(); }));
   if (holding || message_waits_) converse();
   return {};
 }
@@ -106,9 +107,11 @@ bool Server::on_event(const Event& event) {
     case Op::Wake:
       if (!event.more) engine().watch(index_of(FileSlot::Wake), event.token);
       return true;
+    case Op::Own:
+      device_waits_ = true;
+      return true;
     case Op::Kick:
     case Op::Io:
-    case Op::Own:
     case Op::Ignored:
       return true;
   }

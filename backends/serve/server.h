@@ -71,6 +71,7 @@ class Server {
   std::unique_ptr<Connection> connection_;
   bool running_ = true;
   bool message_waits_ = false;
+  bool device_waits_ = false;
   Ended ended_;
   unsigned refusals_logged_ = 0;
 };

@@ -102,6 +102,12 @@ void UringEngine::unwatch(unsigned, Token token) {
   queue(entry, Token{});
 }
 
+void UringEngine::await_room(unsigned slot, Token token) {
+  io_uring_sqe* entry = next();
+  io_uring_prep_poll_add(entry, static_cast<int>(slot), POLLOUT);
+  queue(entry, token);
+}
+
 // Operations to hand over, or completions that the kernel posts only when asked.
 bool UringEngine::kernel_has_news() const {
   const unsigned flags = ipc::load_once(*ring_.sq.kflags);

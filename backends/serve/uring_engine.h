@@ -28,6 +28,7 @@ class UringEngine final : public Engine {
   void poll(unsigned slot, Token token) override;
   void watch(unsigned slot, Token token) override;
   void unwatch(unsigned slot, Token token) override;
+  void await_room(unsigned slot, Token token) override;
   ipc::Result<std::span<const Event>> wait(Wait wait) override;
 
   // A new operation, to be prepared on the file in a place, and queue()d before any other call. It goes to

@@ -19,6 +19,7 @@ inline constexpr std::uint64_t kMagic = 0x314d4c5444484b42;  // "BKHDTLM1"
 inline constexpr std::uint32_t kVersion = 1;
 inline constexpr std::size_t kMaxQueues = 64;
 inline constexpr std::size_t kMaxOperations = 6;
+inline constexpr std::size_t kMaxCounters = 22;
 inline constexpr std::size_t kNameBytes = 16;
 inline constexpr std::size_t kHeaderBytes = 4096;
 
@@ -28,10 +29,12 @@ struct Header {
   std::uint64_t magic;
   std::uint32_t version;
   std::uint16_t queues;      // 1 to kMaxQueues
-  std::uint16_t operations;  // 1 to kMaxOperations; names[] and QueueBlock::operations[] beyond are 0
+  std::uint16_t operations;  // to kMaxOperations; names[] and QueueBlock::operations[] beyond are 0
   std::array<Name, kMaxOperations> names;
+  std::uint64_t counters;  // to kMaxCounters; likewise. At least one operation or counter has a name
+  std::array<Name, kMaxCounters> counter_names;
 };
-static_assert(sizeof(Header) == 112 && sizeof(Header) <= kHeaderBytes);
+static_assert(sizeof(Header) == 472 && sizeof(Header) <= kHeaderBytes);
 
 struct OperationBlock {
   std::uint64_t bytes;   // moved by those that went well
@@ -40,16 +43,16 @@ struct OperationBlock {
 };
 
 struct alignas(64) QueueBlock {
-  std::uint64_t kicks;                    // times that the driver's kick woke us
-  std::uint64_t interrupts;               // times that we interrupted the driver
-  std::uint64_t submitted;                // requests taken
-  std::uint64_t depth_sum;                // of the depth (requests in flight, itself included) at each of these
-  std::uint64_t throttled;                // times that the limits held the queue back
-  std::uint64_t throttled_ns;             // for how long, all together
-  std::array<std::uint64_t, 6> reserved;  // 0
+  std::uint64_t kicks;         // times that the driver's kick woke us
+  std::uint64_t interrupts;    // times that we interrupted the driver
+  std::uint64_t submitted;     // requests taken
+  std::uint64_t depth_sum;     // of the depth (requests in flight, itself included) at each of these
+  std::uint64_t throttled;     // times that the limits held the queue back
+  std::uint64_t throttled_ns;  // for how long, all together
+  std::array<std::uint64_t, kMaxCounters> counters;  // what the kind of device counts beside requests
   std::array<OperationBlock, kMaxOperations> operations;
 };
-static_assert(sizeof(QueueBlock) == 21'696);
+static_assert(sizeof(QueueBlock) == 21'824);
 
 constexpr std::size_t segment_bytes(std::size_t queues) {
   return kHeaderBytes + queues * sizeof(QueueBlock);

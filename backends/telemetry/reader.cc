@@ -33,6 +33,16 @@ std::optional<std::string> text_of(const Name& name) {
   return std::string(name.begin(), end);
 }
 
+Result<std::vector<std::string>> texts_of(std::span<const Name> names) {
+  std::vector<std::string> texts;
+  for (const Name& name : names) {
+    auto text = text_of(name);
+    if (!text) return ipc::failure(EBADMSG, "telemetry: a name is none");
+    texts.push_back(std::move(*text));
+  }
+  return texts;
+}
+
 }  // namespace
 
 Sample difference(const Sample& after, const Sample& before) {
@@ -68,15 +78,12 @@ Result<Reader> Reader::attach(const ipc::UniqueFd& segment) {
     return ipc::failure(EBADMSG, fmt::format("telemetry: version {:#x}, {} is right", header.version, kVersion));
   if (header.queues == 0 || header.queues > kMaxQueues || segment_bytes(header.queues) != bytes)
     return ipc::failure(EBADMSG, fmt::format("telemetry: {} queues in {} bytes", header.queues, bytes));
-  if (header.operations == 0 || header.operations > kMaxOperations)
-    return ipc::failure(EBADMSG, fmt::format("telemetry: {} operations", header.operations));
-  std::vector<std::string> operations;
-  for (const Name& name : std::span(header.names).first(header.operations)) {
-    auto text = text_of(name);
-    if (!text) return ipc::failure(EBADMSG, "telemetry: an operation's name is none");
-    operations.push_back(std::move(*text));
-  }
-  return Reader(std::move(region), header.queues, std::move(operations));
+  if (header.operations > kMaxOperations || header.counters > kMaxCounters || header.operations + header.counters == 0)
+    return ipc::failure(EBADMSG,
+                        fmt::format("telemetry: {} operations, {} counters", header.operations, header.counters));
+  auto operations = TRY(texts_of(std::span(header.names).first(header.operations)));
+  auto counters = TRY(texts_of(std::span(header.counter_names).first(header.counters)));
+  return Reader(std::move(region), header.queues, std::move(operations), std::move(counters));
 }
 
 Sample Reader::read() const {

@@ -24,14 +24,20 @@ class Reader {
   static ipc::Result<Reader> attach(const ipc::UniqueFd& segment);
 
   const std::vector<std::string>& operations() const { return operations_; }  // printable
+  const std::vector<std::string>& counters() const { return counters_; }      // likewise
   Sample read() const;
 
  private:
-  Reader(boost::interprocess::mapped_region region, std::size_t queues, std::vector<std::string> operations)
-      : region_(std::move(region)), queues_(queues), operations_(std::move(operations)) {}
+  Reader(boost::interprocess::mapped_region region, std::size_t queues, std::vector<std::string> operations,
+         std::vector<std::string> counters)
+      : region_(std::move(region)),
+        queues_(queues),
+        operations_(std::move(operations)),
+        counters_(std::move(counters)) {}
   boost::interprocess::mapped_region region_;
   std::size_t queues_;
   std::vector<std::string> operations_;
+  std::vector<std::string> counters_;
 };
 
 }  // namespace telemetry

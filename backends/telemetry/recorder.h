@@ -33,6 +33,9 @@ class QueueRecorder {
       add(done.failed, 1);
   }
 
+  // `counter` is an index of the names that the segment was made with.
+  void count(std::size_t counter, std::uint64_t amount = 1) { add(block_->counters[counter], amount); }
+
   // The limits held the queue back for `ns`.
   void throttled(std::uint64_t ns) {
     add(block_->throttled, 1);

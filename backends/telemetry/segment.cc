@@ -16,13 +16,15 @@ namespace telemetry {
 
 using ipc::Result;
 
-Result<Segment> Segment::create(std::span<const std::string_view> operations, std::uint16_t queues) {
+Result<Segment> Segment::create(std::span<const std::string_view> operations, std::uint16_t queues,
+                                std::span<const std::string_view> counters) {
   const auto fits = [](std::string_view name) { return !name.empty() && name.size() <= kNameBytes; };
   if (queues == 0 || queues > kMaxQueues)
     return ipc::failure(EINVAL, fmt::format("{} queues: 1 to {} is right", queues, kMaxQueues));
-  if (operations.empty() || operations.size() > kMaxOperations || !std::ranges::all_of(operations, fits))
-    return ipc::failure(EINVAL,
-                        fmt::format("telemetry of {} operations, or of names that do not fit", operations.size()));
+  if (operations.size() + counters.size() == 0 || operations.size() > kMaxOperations ||
+      counters.size() > kMaxCounters || !std::ranges::all_of(operations, fits) || !std::ranges::all_of(counters, fits))
+    return ipc::failure(EINVAL, fmt::format("telemetry of {} operations and {} counters, or of names that do not fit",
+                                            operations.size(), counters.size()));
 
   ipc::UniqueFd file(::memfd_create("telemetry", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!file) return ipc::system_failure("make telemetry");
@@ -36,7 +38,10 @@ Result<Segment> Segment::create(std::span<const std::string_view> operations, st
                 .version = kVersion,
                 .queues = queues,
                 .operations = static_cast<std::uint16_t>(operations.size()),
-                .names = {}};
+                .names = {},
+                .counters = counters.size(),
+                .counter_names = {}};
+  for (std::size_t i = 0; i < counters.size(); ++i) counters[i].copy(header.counter_names[i].data(), kNameBytes);
   for (std::size_t i = 0; i < operations.size(); ++i) operations[i].copy(header.names[i].data(), kNameBytes);
   // SAFETY: a page's start, and kHeaderBytes are there; nobody else has the file yet.
   ::new (region.get_address()) Header(header);

@@ -13,10 +13,11 @@ namespace telemetry {
 
 class Segment {
  public:
-  // For the setup of a process. `operations`: 1 to kMaxOperations names of 1 to kNameBytes characters, the
-  // segment's meaning of QueueRecorder::finished(); `queues`: 1 to kMaxQueues. EINVAL otherwise; errors of
-  // memfd_create(2), ftruncate(2), mmap(2).
-  static ipc::Result<Segment> create(std::span<const std::string_view> operations, std::uint16_t queues);
+  // For the setup of a process. `operations` and `counters`: at most kMaxOperations and kMaxCounters names of 1 to
+  // kNameBytes characters, one at least: the segment's meaning of QueueRecorder::finished() and count(). `queues`: 1
+  // to kMaxQueues. EINVAL otherwise; errors of memfd_create(2), ftruncate(2), mmap(2).
+  static ipc::Result<Segment> create(std::span<const std::string_view> operations, std::uint16_t queues,
+                                     std::span<const std::string_view> counters = {});
 
   // The segment as a memfd that can be handed to anybody: it is sealed against growing, shrinking, more seals,
   // and against writing by anything but the mapping that this object has.

@@ -20,6 +20,8 @@ class Device {
   // The device type's feature bits (virtio 1.2, 5); the session adds those of rings and transport.
   virtual std::uint64_t features() const = 0;
   virtual std::uint16_t queues() const = 0;  // 1 to kMaxQueues
+  // Protocol features that only some kinds of devices have, as ipc::vhost_user::bit() makes them.
+  virtual std::uint64_t protocol_features() const { return 0; }
   // The configuration space as the driver reads it, at most 256 bytes.
   virtual std::span<const std::byte> config() const = 0;
 
@@ -48,6 +50,12 @@ class Device {
     if (!state.empty()) return ipc::failure(EINVAL, "device state where there is none");
     return {};
   }
+
+  // ProtocolFeature::Rarp: tells the network that the card with this MAC address (in the number's lower bytes, the
+  // first lowest) is here now.
+  virtual ipc::Result<> announce(std::uint64_t /*mac*/) { return ipc::failure(EOPNOTSUPP, "not a network card"); }
+  // ProtocolFeature::Mtu: what the front end tells the driver.
+  virtual ipc::Result<> set_mtu(std::uint64_t /*mtu*/) { return ipc::failure(EOPNOTSUPP, "not a network card"); }
 };
 
 }  // namespace virtio

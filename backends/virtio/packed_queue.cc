@@ -30,7 +30,8 @@ ipc::Result<PackedQueue> PackedQueue::create(const ipc::GuestMemory& memory, std
   if (size == 0 || size > kMaxQueueSize)
     return ipc::failure(EINVAL, fmt::format("packed virtqueue of {} entries: 1 to {} is right", size, kMaxQueueSize));
   const auto available = RingPosition::decode(static_cast<std::uint16_t>(position));
-  const auto used = RingPosition::decode(static_cast<std::uint16_t>(position >> 16));
+  // DPDK tells of the upper half nothing, and means the lower one: nothing is in flight where no region says so.
+  const auto used = RingPosition::decode(static_cast<std::uint16_t>(position >> 16 != 0 ? position >> 16 : position));
   if (available.index >= size || used.index >= size)
     return ipc::failure(EINVAL, fmt::format("packed virtqueue of {} entries at position {:#x}", size, position));
   // 2.8.10: the descriptor ring is aligned to 16, the event suppression structures to 4.

@@ -78,6 +78,8 @@ const Session::Handler Session::kHandlers[] = {
     {Request::GetProtocolFeatures, "GET_PROTOCOL_FEATURES", 0, 0, 0, 0, !kAtRest, Answer::Own, kAlways, &Session::get_protocol_features},
     {Request::SetProtocolFeatures, "SET_PROTOCOL_FEATURES", kU64, kU64, 0, 0, !kAtRest, Answer::IfAsked, kAlways, &Session::set_protocol_features},
     {Request::GetQueueNum, "GET_QUEUE_NUM", 0, 0, 0, 0, !kAtRest, Answer::Own, ProtocolFeature::Mq, &Session::get_queue_num},
+    {Request::SendRarp, "SEND_RARP", kU64, kU64, 0, 0, !kAtRest, Answer::IfAsked, ProtocolFeature::Rarp, &Session::send_rarp},
+    {Request::NetSetMtu, "NET_SET_MTU", kU64, kU64, 0, 0, !kAtRest, Answer::IfAsked, ProtocolFeature::Mtu, &Session::net_set_mtu},
     {Request::SetVringEnable, "SET_VRING_ENABLE", kState, kState, 0, 0, kAtRest, Answer::IfAsked, kAlways, &Session::set_vring_enable},
     {Request::SetBackendReqFd, "SET_BACKEND_REQ_FD", 0, 0, 1, 1, !kAtRest, Answer::IfAsked, ProtocolFeature::BackendReq, &Session::set_backend_req_fd},
     {Request::GetConfig, "GET_CONFIG", kConfig, kMaxConfig, 0, 0, !kAtRest, Answer::Own, ProtocolFeature::Config, &Session::get_config},
@@ -153,6 +155,18 @@ std::uint64_t Session::offered_features() const {
   return device_.features() | kRingFeatures | ipc::vhost_user::kProtocolFeaturesBit;
 }
 
+std::uint64_t Session::offered_protocol_features() const {
+  return kProtocolFeatures | device_.protocol_features();
+}
+
+Result<> Session::send_rarp(Message& message) {
+  return device_.announce(*message.as<std::uint64_t>());
+}
+
+Result<> Session::net_set_mtu(Message& message) {
+  return device_.set_mtu(*message.as<std::uint64_t>());
+}
+
 Result<> Session::accept_silently(Message&) {
   // SET_OWNER: a connection has one owner, its peer. RESET_OWNER is deprecated, and to be ignored.
   return {};
@@ -176,12 +190,12 @@ Result<> Session::set_features(Message& message) {
 }
 
 Result<> Session::get_protocol_features(Message& message) {
-  return reply_number(message, kProtocolFeatures);
+  return reply_number(message, offered_protocol_features());
 }
 
 Result<> Session::set_protocol_features(Message& message) {
   const std::uint64_t features = *message.as<std::uint64_t>();
-  if ((features & ~kProtocolFeatures) != 0)
+  if ((features & ~offered_protocol_features()) != 0)
     return failure(EINVAL, fmt::format("vhost-user: protocol features {:#x} of which not all were offered", features));
   if ((features & bit(ProtocolFeature::GetVringBaseInflight)) != 0 &&
       (features & bit(ProtocolFeature::InflightShmfd)) == 0)

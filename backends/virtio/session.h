@@ -75,6 +75,8 @@ class Session {
   ipc::Result<> get_protocol_features(Message& message);
   ipc::Result<> set_protocol_features(Message& message);
   ipc::Result<> accept_silently(Message& message);
+  ipc::Result<> send_rarp(Message& message);
+  ipc::Result<> net_set_mtu(Message& message);
   ipc::Result<> get_queue_num(Message& message);
   ipc::Result<> get_max_mem_slots(Message& message);
   ipc::Result<> set_mem_table(Message& message);
@@ -103,6 +105,7 @@ class Session {
   ipc::Result<> set_status(Message& message);
 
   std::uint64_t offered_features() const;
+  std::uint64_t offered_protocol_features() const;
   bool negotiated(ipc::vhost_user::ProtocolFeature feature) const {
     return (protocol_features_ & ipc::vhost_user::bit(feature)) != 0;
   }

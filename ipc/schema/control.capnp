@@ -81,8 +81,30 @@ struct DeviceFailure {
 }
 
 struct ToBackend {
-  block @0 :BlockSetup;
-  # First, once. Descriptors: the image, the vhost-user socket (connected).
+  union {
+    block @0 :BlockSetup;
+    # First, once. Descriptors: the image, the vhost-user socket (connected).
+
+    network @1 :NetworkSetup;
+    # First, once. Descriptors: the vhost-user socket (connected), then the way out: of a tap one for each pair of
+    # queues, of others one.
+
+    link @2 :Void;
+    # After `linkLost`. Descriptor: another connection in its place.
+  }
+}
+
+struct NetworkSetup {
+  kind @0 :Kind;
+  enum Kind {
+    tap @0;           # with IFF_VNET_HDR and a header of 12 bytes
+    stream @1;        # a stream: each frame follows its length, 32 bits in network order
+    cable @2;         # the same with a virtio-net header of 12 bytes before each frame, counted
+  }
+  mac @1 :Data;       # 6 bytes
+  mtu @2 :UInt16;
+  queuePairs @3 :UInt16;
+  policy @4 :import "/ipc/schema/backend_control.capnp".Policy;
 }
 
 struct BlockSetup {
@@ -95,5 +117,6 @@ struct FromBackend {
   union {
     sealed @0 :Void;
     failed @1 :Failure;
+    linkLost @2 :Void;     # of a stream or cable: its other end has gone, and the guest sees the link down
   }
 }

@@ -42,6 +42,16 @@ SCENARIO("packed ring: it goes on where it was stopped", "[ring][virtio-2.8.1][v
   CHECK(alive(blk));
 }
 
+SCENARIO("packed ring: a base that tells of the driver's position alone means the device's too", "[ring][vhost-user]") {
+  // As DPDK's virtio-user sends it, for a ring of which nothing is in flight.
+  const bool wrap = GENERATE(true, false);
+  BlkFixture blk({.layout = Layout::Packed, .greet = false});
+  blk.queues[0].start_at(wrap ? 0 : 5, wrap);
+  REQUIRE(blk.front_end->greet(blk.ram, blk.features()));
+  REQUIRE(blk.front_end->start(blk.queues[0], 0, blk.queues[0].base() & 0xffff));
+  for (int i = 0; i < 20; ++i) REQUIRE(alive(blk));
+}
+
 SCENARIO("packed ring: a used descriptor says how much was written", "[ring][virtio-2.8.6]") {
   BlkFixture blk({.layout = Layout::Packed});
   REQUIRE(blk.ready);

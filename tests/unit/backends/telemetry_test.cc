@@ -33,8 +33,15 @@ ipc::UniqueFd make_file(std::span<const std::byte> bytes, int seals) {
 }
 
 telemetry::Header good_header() {
-  telemetry::Header header{.magic = telemetry::kMagic, .version = 1, .queues = 1, .operations = 1, .names = {}};
+  telemetry::Header header{.magic = telemetry::kMagic,
+                           .version = 1,
+                           .queues = 1,
+                           .operations = 1,
+                           .names = {},
+                           .counters = 1,
+                           .counter_names = {}};
   header.names[0] = {'r', 'x'};
+  header.counter_names[0] = {'d', 'r', 'o', 'p'};
   return header;
 }
 
@@ -119,6 +126,23 @@ SCENARIO("telemetry: what a queue's thread records is read, queue by queue", "[t
   CHECK(telemetry::sum(reader->read()).depth_sum == 8);
 }
 
+SCENARIO("telemetry: a kind of device counts what it has names for", "[telemetry]") {
+  constexpr std::string_view kCounters[] = {"packets", "dropped"};
+  const auto segment = Segment::create({}, 2, kCounters);
+  REQUIRE(segment);
+  const auto reader = Reader::attach(segment->file());
+  REQUIRE(reader);
+  CHECK(reader->operations().empty());
+  CHECK(reader->counters() == std::vector<std::string>{"packets", "dropped"});
+  segment->queue(0).count(0);
+  segment->queue(1).count(0, 7);
+  segment->queue(1).count(1);
+  const auto sample = reader->read();
+  CHECK(sample[1].counters[0] == 7);
+  CHECK(telemetry::sum(sample).counters[0] == 8);
+  CHECK(telemetry::sum(sample).counters[1] == 1);
+}
+
 SCENARIO("telemetry: it is read while it is written, and no count is lost", "[telemetry]") {
   const auto segment = Segment::create(kNames, 1);
   REQUIRE(segment);
@@ -157,6 +181,8 @@ SCENARIO("telemetry: what cannot be made is refused", "[telemetry]") {
   CHECK_FALSE(Segment::create({}, 1));
   CHECK_FALSE(Segment::create(std::vector<std::string_view>(7, "x"), 1));
   CHECK_FALSE(Segment::create(std::vector<std::string_view>{"seventeen letters"}, 1));
+  CHECK_FALSE(Segment::create(kNames, 1, std::vector<std::string_view>(23, "x")));
+  CHECK_FALSE(Segment::create(kNames, 1, std::vector<std::string_view>{""}));
 }
 
 SCENARIO("telemetry: a segment that lies is refused", "[telemetry]") {
@@ -179,16 +205,19 @@ SCENARIO("telemetry: a segment that lies is refused", "[telemetry]") {
   }
   GIVEN("a header that makes no sense") {
     auto header = good_header();
-    const int which = GENERATE(range(0, 9));
+    const int which = GENERATE(range(0, 12));
     if (which == 0) header.magic = 0;
     if (which == 1) header.version = 2;
     if (which == 2) header.queues = 0;
     if (which == 3) header.queues = 65;
-    if (which == 4) header.operations = 0;
+    if (which == 4) header.operations = 0, header.counters = 0;
     if (which == 5) header.operations = 7;
     if (which == 6) header.operations = 2;  // and the second has no name
     if (which == 7) header.names[0][0] = '\x1b';
     if (which == 8) header.names[0][1] = '"';
+    if (which == 9) header.counters = 23;
+    if (which == 10) header.counters = 2;  // and the second has no name
+    if (which == 11) header.counter_names[0][0] = ' ';
     CHECK(refused(attach(header, whole), EBADMSG));
   }
 }

@@ -1,0 +1,96 @@
+#include "backends/net/assigned_card.h"
+
+#include <algorithm>
+
+#include "backends/net/device.h"
+#include "backends/net/policy_message.h"
+
+namespace net {
+
+using ipc::Result;
+using program::as;
+using FailureKind = ipc::schema::Failure::Kind;
+namespace schema = ipc::schema;
+
+namespace {
+
+struct Asked {
+  schema::NetworkSetup::Kind kind;
+  Options options;
+  std::vector<ipc::UniqueFd> links;
+  ipc::UniqueFd front_end;
+};
+
+Result<Asked> parse(ipc::Frame frame) {
+  return ipc::guarded([&]() -> Result<Asked> {
+    const auto message = frame.root<schema::ToBackend>();
+    if (!message.isNetwork()) return ipc::failure(EPROTO, "the monitor asked for a device that is no network card");
+    const auto card = message.getNetwork();
+    Asked asked{.kind = card.getKind(), .options = {}, .links = {}, .front_end = {}};
+    asked.options.mtu = card.getMtu();
+    asked.options.pairs = card.getQueuePairs();
+    const auto mac = card.getMac();
+    if (mac.size() != asked.options.mac.bytes.size())
+      return ipc::failure(EPROTO, "a MAC address of other than 6 bytes");
+    std::ranges::copy(mac, asked.options.mac.bytes.begin());
+    asked.options.policy = TRY(read_policy(card.getPolicy()));
+    const std::size_t links = card.getKind() == schema::NetworkSetup::Kind::TAP ? card.getQueuePairs() : 1u;
+    if (frame.fds.size() != 1 + links)
+      return ipc::failure(EPROTO,
+                          fmt::format("{} descriptors came with the card, {} are right", frame.fds.size(), 1 + links));
+    asked.front_end = std::move(frame.fds[0]);
+    for (std::size_t i = 0; i < links; ++i) asked.links.push_back(std::move(frame.fds[1 + i]));
+    return asked;
+  });
+}
+
+Result<std::vector<std::unique_ptr<Link>>> make_links(schema::NetworkSetup::Kind kind,
+                                                      std::vector<ipc::UniqueFd> files) {
+  std::vector<std::unique_ptr<Link>> links;
+  for (ipc::UniqueFd& file : files) {
+    if (kind == schema::NetworkSetup::Kind::TAP)
+      links.push_back(TRY(make_tap_link(std::move(file))));
+    else
+      links.push_back(TRY(make_stream_link(std::move(file), kind == schema::NetworkSetup::Kind::CABLE)));
+  }
+  return links;
+}
+
+Abilities abilities_of(schema::NetworkSetup::Kind kind) {
+  if (kind == schema::NetworkSetup::Kind::TAP) return Abilities::Kernel;
+  return kind == schema::NetworkSetup::Kind::CABLE ? Abilities::Checksums : Abilities::Frames;
+}
+
+void say_link_lost(ipc::ControlChannel& control) {
+  capnp::MallocMessageBuilder message;
+  message.initRoot<schema::FromBackend>().setLinkLost();
+  static_cast<void>(control.send(message));  // a monitor that does not hear it is about to end us
+}
+
+// The monitor's only later message: another link in place of the one that was lost.
+Result<bool> relink(Device& device, schema::NetworkSetup::Kind kind, ipc::Frame frame) {
+  return ipc::guarded([&]() -> Result<bool> {
+    if (!frame.root<schema::ToBackend>().isLink() || frame.fds.size() != 1)
+      return ipc::failure(EPROTO, "it said something out of turn");
+    return device.set_links(TRY(make_links(kind, std::move(frame.fds))));
+  });
+}
+
+}  // namespace
+
+program::Setup<program::Assignment> accept_card(ipc::Frame frame, ipc::ControlChannel& control) {
+  Asked asked = TRY(as(FailureKind::INTERNAL, parse(std::move(frame))));
+  auto links = TRY(as(FailureKind::HOST, make_links(asked.kind, std::move(asked.links))));
+  // An error of the configuration is EINVAL; all else is the host's.
+  auto made = Device::create(std::move(links), abilities_of(asked.kind), asked.options);
+  const FailureKind kind = !made && made.error().code == EINVAL ? FailureKind::CONFIGURATION : FailureKind::HOST;
+  auto device = TRY(as(kind, std::move(made)));
+  device->on_link_lost([&control] { say_link_lost(control); });
+  auto told = [device = device.get(), links = asked.kind](ipc::Frame said) {
+    return relink(*device, links, std::move(said));
+  };
+  return program::Assignment{
+      .device = std::move(device), .front_end = std::move(asked.front_end), .told = std::move(told)};
+}
+
+}  // namespace net

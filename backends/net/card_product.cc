@@ -1,0 +1,116 @@
+#include "backends/net/card_product.h"
+
+#include "backends/net/open_links.h"
+#include "backends/net/policy_message.h"
+#include "backends/net/policy_options.h"
+#include "backends/net/stats_view.h"
+#include "backends/program/control_client.h"
+#include "backends/serve/log.h"
+
+namespace net {
+
+using ipc::Result;
+namespace schema = ipc::schema;
+
+namespace {
+
+class CardProduct final : public program::Product {
+ public:
+  CardProduct(const CommandLine& command, std::vector<std::unique_ptr<Link>> links)
+      : command_(command), links_(std::move(links)) {}
+
+  Result<telemetry::Segment> make_telemetry() const override {
+    return telemetry::Segment::create({}, command_.options.rings(), kCounterNames);
+  }
+
+  Result<std::unique_ptr<serve::Device>> make_device(limits::Limiter& limiter,
+                                                     const telemetry::Segment& telemetry) override {
+    Options options = command_.options;
+    options.limiter = &limiter;
+    options.telemetry = &telemetry;
+    auto device = TRY(Device::create(std::exchange(links_, {}), abilities_of(command_.way), options));
+    device->on_link_lost([] { serve::say("the other end has gone: the link is down"); });
+    device_ = device.get();
+    return device;
+  }
+
+  std::string describe() const override {
+    return fmt::format("{} as {}, policy: {}", net::describe(command_), to_text(command_.options.mac),
+                       net::describe(command_.options.policy));
+  }
+  void describe(schema::BackendStatus::Builder status) const override {
+    const Card& card = device_->card();
+    auto network = status.initNetwork();
+    network.setMac(to_text(card.control.mac()));
+    network.setLinkUp(card.link_up());
+    network.setWay(net::describe(command_));
+    network.setPolicy(net::describe(card.guard.policy()));
+  }
+
+  Result<bool> change(schema::ControlRequest::Reader request) override {
+    if (request.isSetLink()) return device_->plug(request.getSetLink());
+    if (!request.isSetPolicy()) return ipc::failure(EOPNOTSUPP, "unknown request");
+    device_->set_policy(TRY(read_policy(request.getSetPolicy())));
+    return false;
+  }
+  Result<bool> refresh() override { return false; }  // there is nothing that could have changed
+
+ private:
+  const CommandLine& command_;
+  std::vector<std::unique_ptr<Link>> links_;  // until there is a device
+  Device* device_ = nullptr;                  // whoever serves it owns it
+};
+
+std::string status_table(schema::BackendStatus::Reader status) {
+  const auto network = status.getNetwork();
+  return fmt::format("card          {}, link {}\nway out       {}\npolicy        {}\n",
+                     program::printable(network.getMac()), network.getLinkUp() ? "up" : "down",
+                     program::printable(network.getWay()), program::printable(network.getPolicy()));
+}
+
+std::string status_json(schema::BackendStatus::Reader status) {
+  const auto network = status.getNetwork();
+  const auto text = [](auto value) { return program::quoted(program::printable(value)); };
+  return fmt::format(R"("mac": {}, "link_up": {}, "way": {}, "policy": {})", text(network.getMac()),
+                     network.getLinkUp(), text(network.getWay()), text(network.getPolicy()));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<program::Product>> open_card(const CommandLine& command) {
+  auto links = TRY(open_links(command));
+  return std::make_unique<CardProduct>(command, std::move(links));
+}
+
+program::Commands card_commands() {
+  auto state = std::make_shared<std::string>();
+  const program::Command link{
+      .name = "link",
+      .description = "Puts the card's cable in, or pulls it out. The guest is told.",
+      .add_options =
+          [state](CLI::App& app) {
+            app.add_option("STATE", *state, "up or down")->required()->check(CLI::IsMember({"up", "down"}));
+          },
+      .fill = [state](schema::ControlRequest::Builder request) -> Result<> {
+        request.setSetLink(*state == "up");
+        return {};
+      }};
+  auto options = std::make_shared<PolicyOptions>();
+  const program::Command policy{.name = "policy",
+                                .description = "Changes what the card lets pass. What no option names is let pass.",
+                                .add_options = [options](CLI::App& app) { add_policy_options(app, *options); },
+                                .fill = [options](schema::ControlRequest::Builder request) -> Result<> {
+                                  const auto checked = policy_of(*options);
+                                  if (!checked) return ipc::failure(0, checked.error());
+                                  write_policy(*checked, request.initSetPolicy());
+                                  return {};
+                                }};
+  return {.limits = kLimitKinds,
+          .table = table,
+          .json = json,
+          .status_table = status_table,
+          .status_json = status_json,
+          .more = {link, policy}};
+}
+
+}  // namespace net

@@ -1,0 +1,186 @@
+#include "backends/net/receiver.h"
+
+#include <cstddef>
+#include <cstring>
+
+#include "ipc/eventfd.h"
+
+namespace net {
+namespace {
+
+constexpr std::uint64_t kAskAgain = 100'000'000;  // nanoseconds: limits that were lifted hold no longer than that
+constexpr std::uint64_t kPatience = 10'000'000;   // nanoseconds, for the rest of the buffers that a frame needs
+constexpr std::size_t kNumBuffers = offsetof(Header, num_buffers);
+
+}  // namespace
+
+void Receiver::start(virtio::Vring& ring) {
+  ring_ = &ring;
+  taken_.reserve(virtio::kMaxQueueSize);
+}
+
+void Receiver::stop() {
+  ring_ = nullptr;
+  forget_frame();
+}
+
+void Receiver::forget_frame() {
+  frame_.reset();
+  delivered_ = 0;
+}
+
+void Receiver::let_go() {
+  if (taken_.empty()) return;
+  for (const Taken& taken : taken_) ring_->queue().complete(taken.head, 0);
+  taken_.clear();
+  drop(Drop::NoRoom);
+  waits_ = false;
+}
+
+void Receiver::leave() {
+  for (const Taken& taken : taken_) ring_->queue().leave(taken.head);
+  taken_.clear();
+  waits_ = false;
+  delivered_ = 0;
+}
+
+Progress Receiver::serve(unsigned budget, std::uint64_t now_ns, std::uint64_t& frames) {
+  for (; budget > 0; --budget) {
+    if (!frame_ && !fetch()) return Progress::Idle;
+    if (!admitted_ && card_.limiter != nullptr && card_.limiter->active()) {
+      if (const std::uint64_t wait = card_.limiter->admit(limits::Direction::Read, frame_->frame.size(), now_ns);
+          wait != 0) {
+        ask_at_ = now_ns + std::min(wait, kAskAgain);
+        return Progress::Throttled;
+      }
+      admitted_ = true;
+    }
+    if (!deliver(now_ns)) return Progress::Blocked;
+    ++frames;
+    if (ring_->failed()) return Progress::Idle;
+  }
+  return Progress::More;
+}
+
+// A driver may use fewer pairs than there are links: its rings share them out.
+bool Receiver::fetch() {
+  const std::size_t stride = card_.receiving;
+  if (pair_ >= stride || !card_.link_up()) return false;
+  const std::size_t links = card_.links.size();
+  if (pair_ >= links) return false;
+  const std::size_t mine = (links - pair_ + stride - 1) / stride;
+  for (std::size_t tried = 0; tried < mine; ++tried) {
+    Link& link = *card_.links[pair_ + (next_link_ % mine) * stride];
+    while (true) {
+      auto received = link.receive();
+      if (!received) {
+        card_.link_lost.store(true, std::memory_order_relaxed);
+        ipc::signal(card_.attention);
+        return false;
+      }
+      if (!*received) break;
+      frame_ = **received;
+      admitted_ = false;
+      delivered_ = 0;
+      const auto judged = judge(link);
+      if (judged) return true;
+      drop(judged.error());
+    }
+    ++next_link_;
+  }
+  return false;
+}
+
+std::expected<void, Drop> Receiver::judge(Link& link) {
+  const std::span<std::byte> frame = frame_->frame;
+  const Head head = frame.first(std::min(frame.size(), kHeadBytes));
+  const Frame parsed = TRY(parse_frame(head));
+  if (const auto why = card_.guard.received(parsed)) return std::unexpected(*why);
+  if (!card_.control.filter().passes(parsed, card_.control.mac())) return std::unexpected(Drop::NotWanted);
+  if (link.trusted()) return {};
+  // A peer may leave to us what our driver has not agreed to: a checksum we can make.
+  Offloads agreed = card_.control.offloads();
+  const bool complete = !agreed.checksum;
+  agreed.checksum = true;
+  Header checked = TRY(check_header(frame_->header, agreed, head, frame.size()));
+  if (complete && checked.flags != 0) {
+    complete_checksum(checked, frame);
+    checked = Header{};
+  }
+  frame_->header = checked;
+  return {};
+}
+
+bool Receiver::deliver(std::uint64_t now_ns) {
+  while (delivered_ < kHeaderBytes + frame_->frame.size()) {
+    if (take_buffers()) continue;
+    if (ring_->failed() || !frame_) return true;
+    if (taken_.empty()) return false;
+    // A driver that gets nothing back may give nothing more: it waits for us, as we for it.
+    if (!std::exchange(waits_, true)) ask_at_ = now_ns + kPatience;
+    if (now_ns < ask_at_) return false;
+    let_go();
+    return true;
+  }
+  waits_ = false;
+  const std::array<std::byte, 2> buffers{static_cast<std::byte>(taken_.size()),
+                                         static_cast<std::byte>(taken_.size() >> 8)};
+  for (std::size_t i = 0; i < buffers.size(); ++i) num_buffers_[i].fill(buffers[i]);
+  for (const Taken& taken : taken_) ring_->queue().complete(taken.head, taken.written);
+  taken_.clear();
+  recorder_.count(index_of(Counter::Packets));
+  recorder_.count(index_of(Counter::Bytes), frame_->frame.size());
+  forget_frame();
+  return true;
+}
+
+// Fills one more chain of the driver's. False: there is none, or the frame was dropped.
+bool Receiver::take_buffers() {
+  const auto head = ring_->queue().next(chain_);
+  if (!head) {
+    ring_->fail();
+    return false;
+  }
+  if (!*head) return false;
+  const std::size_t whole = kHeaderBytes + frame_->frame.size();
+  const bool usable = (*head)->chain && chain_.writable_bytes() > 0;
+  // 5.1.6.3.1: without MRG_RXBUF one chain takes a whole frame.
+  if (!usable || (!card_.mergeable && chain_.writable_bytes() < whole)) {
+    ring_->queue().complete((*head)->index, 0);
+    drop(usable ? Drop::NoRoom : Drop::BadChain);
+    return false;
+  }
+  const std::size_t before = delivered_;
+  write(chain_);
+  taken_.push_back({(*head)->index, static_cast<std::uint32_t>(delivered_ - before)});
+  return true;
+}
+
+// The frame's next bytes, as many as the chain holds. Header and frame are one sequence, which the driver may have
+// cut anywhere (2.7.4.1).
+void Receiver::write(const virtio::Chain& chain) {
+  const auto header = std::as_bytes(std::span(&frame_->header, 1));
+  const std::span<const std::byte> frame = frame_->frame;
+  for (const ipc::GuestBuffer& buffer : chain.writable()) {
+    std::size_t offset = 0;
+    if (delivered_ < kHeaderBytes) {
+      for (std::size_t i = 0; i < num_buffers_.size(); ++i) {
+        const std::size_t at = kNumBuffers + i;
+        if (at >= delivered_ && at - delivered_ < buffer.size()) num_buffers_[i] = *buffer.part(at - delivered_, 1);
+      }
+      offset = buffer.copy_from(header.subspan(delivered_));
+      delivered_ += offset;
+    }
+    if (delivered_ < kHeaderBytes || offset == buffer.size()) continue;
+    const auto rest = frame.subspan(delivered_ - kHeaderBytes);
+    if (rest.empty()) return;
+    delivered_ += buffer.part(offset, buffer.size() - offset)->copy_from(rest);
+  }
+}
+
+void Receiver::drop(Drop why) {
+  recorder_.count(index_of(why));
+  forget_frame();
+}
+
+}  // namespace net

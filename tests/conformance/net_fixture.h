@@ -1,0 +1,203 @@
+// The real network device on a thread of this process, behind a real vhost-user connection; its way out is a stream to
+// the test, which is the network.
+#pragma once
+
+#include <arpa/inet.h>
+#include <sys/socket.h>
+
+#include <functional>
+#include <thread>
+
+#include "backends/net/device.h"
+#include "backends/serve/server.h"
+#include "backends/telemetry/reader.h"
+#include "backends/virtio/features.h"
+#include "tests/support/catch.h"
+#include "tests/support/fake_driver.h"
+#include "tests/support/frames.h"
+
+namespace conformance {
+
+using Bytes = std::vector<std::byte>;
+
+inline constexpr net::EthernetAddress kCard{{0x52, 0x54, 0, 1, 2, 3}};
+inline constexpr net::EthernetAddress kPeer{{0x52, 0x54, 0, 9, 9, 9}};
+
+// A frame of `bytes` bytes that says so in each of them.
+inline Bytes make_frame(std::size_t bytes, const net::EthernetAddress& to = kCard,
+                        const net::EthernetAddress& from = kPeer) {
+  Bytes frame = support::FrameBuilder().ethernet(to, from).word(0x1234).frame();
+  while (frame.size() < bytes) frame.push_back(static_cast<std::byte>(frame.size() + bytes));
+  return frame;
+}
+
+// The other end of a card's way out.
+class Network {
+ public:
+  Network(ipc::UniqueFd stream, bool headers) : stream_(std::move(stream)), headers_(headers) {
+    const timeval time{.tv_sec = 5, .tv_usec = 0};
+    ::setsockopt(stream_.get(), SOL_SOCKET, SO_RCVTIMEO, &time, sizeof time);
+  }
+  void send(std::span<const std::byte> frame, const net::Header& header = {}) {
+    const std::uint32_t length = htonl(static_cast<std::uint32_t>(frame.size() + (headers_ ? sizeof header : 0)));
+    put(std::as_bytes(std::span(&length, 1)));
+    if (headers_) put(std::as_bytes(std::span(&header, 1)));
+    put(frame);
+  }
+  void put(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const ssize_t sent = ::send(stream_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      if (sent <= 0) return;
+      bytes = bytes.subspan(static_cast<std::size_t>(sent));
+    }
+  }
+  // Nothing after five seconds, or where there is nothing any more.
+  std::optional<Bytes> receive() {
+    std::uint32_t length = 0;
+    if (!get(std::as_writable_bytes(std::span(&length, 1)))) return std::nullopt;
+    length = ntohl(length);
+    if (headers_) {
+      if (!get(std::as_writable_bytes(std::span(&last_header, 1)))) return std::nullopt;
+      length -= static_cast<std::uint32_t>(sizeof last_header);
+    }
+    Bytes frame(length);
+    return get(frame) ? std::optional(std::move(frame)) : std::nullopt;
+  }
+  bool silent() { return !support::readable_within(stream_, std::chrono::milliseconds(50)); }
+  void hang_up() { stream_ = ipc::UniqueFd(); }
+
+  net::Header last_header{};
+
+ private:
+  bool get(std::span<std::byte> bytes) {
+    return bytes.empty() ||
+           ::recv(stream_.get(), bytes.data(), bytes.size(), MSG_WAITALL) == static_cast<ssize_t>(bytes.size());
+  }
+  ipc::UniqueFd stream_;
+  bool headers_;
+};
+
+struct NetFixture {
+  struct Setup {
+    support::Layout layout = support::Layout::Split;
+    std::uint16_t queue_size = 64;
+    std::uint64_t features = 0;  // accepted by the driver, beside VERSION_1
+    bool cable = false;          // with headers
+    net::Policy policy = {};
+    std::uint16_t control_queue = 2;  // where one runs
+  };
+
+  NetFixture() : NetFixture(Setup{}) {}
+  explicit NetFixture(const Setup& asked) : setup(asked) {
+    for (int i = 0; i < 3; ++i) queues.emplace_back(ram, setup.queue_size, setup.layout);
+    auto [ours, theirs] = support::make_stream_pair();
+    front_end = std::make_unique<support::FakeFrontEnd>(std::move(ours));
+    auto [near, far] = support::make_stream_pair();
+    network = std::make_unique<Network>(std::move(near), setup.cable);
+    server_ = std::thread([this, socket = std::move(theirs), stream = std::move(far)]() mutable {
+      serve(std::move(socket), std::move(stream));
+    });
+    ready = front_end->greet(ram, features());
+    for (std::uint16_t i = 0; i < 2; ++i) ready = ready && front_end->start(queues[i], i);
+    if ((features() & virtio::feature_bit(VIRTIO_NET_F_CTRL_VQ)) != 0) ready = ready && front_end->start(queues[2], 2);
+  }
+  ~NetFixture() { hang_up(); }
+
+  std::uint64_t features() const {
+    return setup.features | virtio::kVersion1 | (setup.layout == support::Layout::Packed ? support::kPackedFeature : 0);
+  }
+  void hang_up() {
+    front_end.reset();
+    if (server_.joinable()) server_.join();
+  }
+
+  // Has the driver send `frame`, header and frame cut into descriptors of these sizes; the rest is one more.
+  void transmit(std::span<const std::byte> frame, const net::Header& header = {}, std::vector<std::size_t> cuts = {}) {
+    Bytes all(sizeof header + frame.size());
+    std::memcpy(all.data(), &header, sizeof header);
+    std::ranges::copy(frame, all.begin() + sizeof header);
+    const std::uint64_t place = ram.allocate(all.size());
+    std::ranges::copy(all, ram.at(place, all.size()).begin());
+    std::vector<support::Descriptor> parts;
+    std::size_t at = 0;
+    for (const std::size_t cut : cuts) {
+      parts.push_back({place + at, static_cast<std::uint32_t>(cut)});
+      at += cut;
+    }
+    if (at < all.size()) parts.push_back({place + at, static_cast<std::uint32_t>(all.size() - at)});
+    queues[1].offer(queues[1].link(parts));
+    queues[1].kick();
+  }
+  bool transmitted() { return queues[1].wait_used().has_value(); }
+
+  // Offers a buffer for frames, of descriptors of these sizes. Its place.
+  std::uint64_t offer_buffer(std::vector<std::uint32_t> sizes) {
+    std::uint32_t all = 0;
+    for (const std::uint32_t size : sizes) all += size;
+    const std::uint64_t place = ram.allocate(all);
+    std::vector<support::Descriptor> parts;
+    std::uint64_t at = place;
+    for (const std::uint32_t size : sizes) {
+      parts.push_back({at, size, support::kWrite});
+      at += size;
+    }
+    queues[0].offer(queues[0].link(parts));
+    queues[0].kick();
+    return place;
+  }
+  // The next frame, of one buffer at `place`.
+  std::optional<Bytes> received(std::uint64_t place) {
+    const auto used = queues[0].wait_used();
+    if (!used || used->length < sizeof(net::Header)) return std::nullopt;
+    last_header = ram.object<net::Header>(place);
+    const auto bytes = ram.at(place + sizeof(net::Header), used->length - sizeof(net::Header));
+    return Bytes(bytes.begin(), bytes.end());
+  }
+
+  // Has the control queue carry a command out. The acknowledgement.
+  std::uint8_t command(std::initializer_list<std::uint8_t> bytes) {
+    const std::uint64_t place = ram.allocate(bytes.size() + 1);
+    std::ranges::copy(std::as_bytes(std::span(bytes.begin(), bytes.size())), ram.at(place, bytes.size()).begin());
+    const std::uint64_t answer = place + bytes.size();
+    ram.object<std::uint8_t>(answer) = 0xaa;
+    const std::vector<support::Descriptor> parts{{place, static_cast<std::uint32_t>(bytes.size())},
+                                                 {answer, 1, support::kWrite}};
+    queues[2].offer(queues[2].link(parts));
+    queues[2].kick();
+    (void)queues[2].wait_used();
+    return ram.object<std::uint8_t>(answer);
+  }
+
+  std::uint64_t counted(std::uint16_t ring, std::size_t counter) const {
+    return telemetry::Reader::attach(segment->file())->read()[ring].counters[counter];
+  }
+  std::uint64_t dropped(std::uint16_t ring, net::Drop why) const { return counted(ring, net::index_of(why)); }
+
+  const Setup setup;
+  support::GuestRam ram{8 << 20};
+  std::vector<support::FakeQueue> queues;
+  std::unique_ptr<support::FakeFrontEnd> front_end;
+  std::unique_ptr<Network> network;
+  ipc::Result<telemetry::Segment> segment = telemetry::Segment::create({}, 3, net::kCounterNames);
+  net::Header last_header{};  // of the frame received last
+  bool ready = false;
+  ipc::Result<> outcome;  // of the server, after hang_up()
+
+ private:
+  void serve(ipc::UniqueFd socket, ipc::UniqueFd stream) {
+    outcome = [&]() -> ipc::Result<> {
+      std::vector<std::unique_ptr<net::Link>> links;
+      links.push_back(TRY(net::make_stream_link(std::move(stream), setup.cable)));
+      auto device =
+          TRY(net::Device::create(std::move(links), setup.cable ? net::Abilities::Kernel : net::Abilities::Frames,
+                                  {.mac = kCard, .policy = setup.policy, .telemetry = &*segment}));
+      auto server = TRY(serve::Server::create(std::move(device), virtio::Sealing::Required, {}));
+      auto ended = TRY(server->run(std::move(socket)));
+      if (ended.broken) return std::unexpected(std::move(*ended.broken));
+      return {};
+    }();
+  }
+  std::thread server_;
+};
+
+}  // namespace conformance
