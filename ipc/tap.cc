@@ -13,7 +13,8 @@ namespace {
 
 constexpr int kHeaderBytes = 12;  // struct virtio_net_hdr_v1
 
-Result<UniqueFd> open_queue(const std::string& name, bool several) {
+// `name` becomes what the kernel has found, if it is empty.
+Result<UniqueFd> open_queue(std::string& name, bool several) {
   UniqueFd tap(::open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK));
   if (!tap) return system_failure("/dev/net/tun");
   ifreq request{};
@@ -26,6 +27,7 @@ Result<UniqueFd> open_queue(const std::string& name, bool several) {
   }
   if (::ioctl(tap.get(), TUNSETVNETHDRSZ, &kHeaderBytes) != 0) return system_failure("tap " + name);
   if (::ioctl(tap.get(), TUNSETOFFLOAD, 0) != 0) return system_failure("tap " + name);
+  name = request.ifr_name;
   return tap;
 }
 
@@ -39,11 +41,11 @@ Result<> check_interface_name(const std::string& name) {
   return {};
 }
 
-Result<std::vector<UniqueFd>> open_tap(const std::string& name, std::uint16_t queues) {
-  TRY(check_interface_name(name));
-  std::vector<UniqueFd> all;
-  for (std::uint16_t i = 0; i < queues; ++i) all.push_back(TRY(open_queue(name, queues > 1)));
-  return all;
+Result<Tap> open_tap(const std::string& name, std::uint16_t queues) {
+  if (!name.empty()) TRY(check_interface_name(name));
+  Tap tap{.name = name, .queues = {}};
+  for (std::uint16_t i = 0; i < queues; ++i) tap.queues.push_back(TRY(open_queue(tap.name, queues > 1)));
+  return tap;
 }
 
 }  // namespace ipc

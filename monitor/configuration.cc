@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "ipc/control_channel.h"
+#include "monitor/net_configuration.h"
 
 namespace monitor {
 
@@ -101,11 +102,13 @@ Result<Configuration> check(schema::Machine::Reader machine) {
   result.cmdline = std::string(machine.getCmdline());
   if (result.cmdline.size() > kMaxCmdlineBytes)
     return invalid(fmt::format("cmdline: {} bytes, at most {} are right", result.cmdline.size(), kMaxCmdlineBytes));
-  if (machine.getDisks().size() + machine.getDevices().size() > kMaxDevices)
-    return invalid(fmt::format("disks and devices: {} of them, at most {} are right",
-                               machine.getDisks().size() + machine.getDevices().size(), kMaxDevices));
+  const std::size_t devices = machine.getDisks().size() + machine.getNets().size() + machine.getDevices().size();
+  if (devices > kMaxDevices)
+    return invalid(
+        fmt::format("disks, network cards and devices: {} of them, at most {} are right", devices, kMaxDevices));
   for (const auto disk : machine.getDisks())
     result.disks.push_back(TRY(check_disk(disk, result.disks.size(), result.cpus)));
+  result.nets = TRY(check_nets(machine.getNets(), result.name));
   for (const auto device : machine.getDevices())
     result.devices.push_back(TRY(check_device(device, result.devices.size())));
   result.serial = TRY(check_serial(machine.getSerial()));

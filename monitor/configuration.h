@@ -1,6 +1,7 @@
 // The machine that the operator asked for, checked as far as numbers and names can be.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -26,6 +27,31 @@ struct DeviceConfiguration {
   std::uint16_t queues = 1;  // 1 to schema::MAX_QUEUES
 };
 
+struct TapConfiguration {
+  std::string name;    // empty: the kernel finds one
+  std::string bridge;  // empty: none
+};
+struct UserConfiguration {
+  struct Forward {
+    bool udp = false;
+    std::uint16_t host = 0, guest = 0;  // ports, not 0
+  };
+  std::vector<Forward> forwards;
+};
+struct PairConfiguration {
+  std::string path;
+};
+
+struct NetConfiguration {
+  std::variant<TapConfiguration, UserConfiguration, PairConfiguration> way;
+  std::array<std::uint8_t, 6> mac{};  // unlike that of any other card
+  std::uint16_t mtu = 0;              // 68 or more
+  std::uint16_t queue_pairs = 1;      // 1 to schema::MAX_QUEUE_PAIRS
+  bool own_mac_only = true;
+  std::vector<std::string> ipv4 = {}, ipv6 = {};  // not yet looked at: the back end says what is none
+  std::uint32_t flood = 0;
+};
+
 struct SerialStdio {};
 struct SerialPty {};
 struct SerialNone {};
@@ -43,6 +69,7 @@ struct Configuration {
   std::string cmdline;
   std::vector<DiskConfiguration> disks;
   std::vector<DeviceConfiguration> devices;
+  std::vector<NetConfiguration> nets;
   SerialConfiguration serial;
 };
 

@@ -75,7 +75,7 @@ Result<UniqueFd> take_signals() {
 }
 
 // The children's programs lie beside our own.
-Result<Programs> find_programs() {
+Result<Programs> find_programs(bool has_cards) {
   std::string folder(4096, '\0');
   const ssize_t length = ::readlink("/proc/self/exe", folder.data(), folder.size());
   if (length <= 0) return ipc::system_failure("find the folder of this program");
@@ -86,7 +86,8 @@ Result<Programs> find_programs() {
     if (!file) return ipc::system_failure(folder + name);
     return Program{name, std::move(file)};
   };
-  return Programs{TRY(open("bulkhead-vcpu-host")), TRY(open("bulkhead-blk"))};
+  return Programs{TRY(open("bulkhead-vcpu-host")), TRY(open("bulkhead-blk")),
+                  has_cards ? TRY(open("bulkhead-net")) : Program()};
 }
 
 // Runs one guest, with as many reboots as it likes.
@@ -132,13 +133,20 @@ int run() {
   if (configuration->cpus > kvm->max_cpus)
     return report(name, ExitStatus::BadConfiguration,
                   fmt::format("cpus: {} virtual CPUs, this host's KVM allows {}", configuration->cpus, kvm->max_cpus));
-  const auto programs = find_programs();
+  const auto programs = find_programs(!configuration->nets.empty());
   if (!programs) return report(name, ExitStatus::HostNotAble, ipc::describe(programs.error()));
 
   const auto signals = take_signals();
   if (!signals) return report(name, ExitStatus::InternalError, ipc::describe(signals.error()));
   auto loop = ipc::EventLoop::create();
   if (!loop) return report(name, ExitStatus::InternalError, ipc::describe(loop.error()));
+
+  std::vector<std::unique_ptr<WayOut>> ways;
+  for (const NetConfiguration& card : configuration->nets) {
+    auto way = WayOut::open(*loop, card, name, fmt::format("net{}", ways.size()));
+    if (!way) return report(name, ExitStatus::BadConfiguration, ipc::describe(way.error()));
+    ways.push_back(std::move(*way));
+  }
 
   Operator wishes;
   VirtualMachine* current = nullptr;
@@ -161,7 +169,7 @@ int run() {
                                      .power_button = power_button,
                                      .tell = [&](const std::string& text) { say(name, text); }});
   if (!serial) return report(name, ExitStatus::BadConfiguration, ipc::describe(serial.error()));
-  return supervise({*loop, *configuration, *images, *kvm, *programs, **serial}, wishes,
+  return supervise({*loop, *configuration, *images, *kvm, *programs, ways, **serial}, wishes,
                    [&](VirtualMachine* machine) { current = machine; });
 }
 

@@ -18,11 +18,13 @@ namespace schema = ipc::schema;
 
 namespace {
 
+constexpr std::uint16_t kVirtioNetwork = 1;
 constexpr std::uint16_t kVirtioBlock = 2;
 constexpr int kSetupSeconds = 120;  // a large kernel on a slow, loaded host
 constexpr int kSettleSeconds = 1;   // between a cause and its effect in another process
 // A child that seals itself compiles its filters through a memfd, for which RLIMIT_FSIZE holds too.
 constexpr std::uint64_t kScratchBytes = 64 * 1024;
+constexpr std::uint64_t kCardBytes = 4 << 20;
 constexpr uid_t kFirstUid = 0x70000000;
 constexpr uid_t kUidsPerMachine = 64;  // a child for each of 31 devices, vcpu-host
 
@@ -71,12 +73,14 @@ VirtualMachine::~VirtualMachine() {
   if (deadline_) host_.loop.unwatch(deadline_);
   vcpu_host_.reset();
   host_.serial.detach();
+  for (const auto& way : host_.ways) way->detach();
   back_ends_.clear();
 }
 
 Result<> VirtualMachine::start_children() {
   TRY(arm_deadline(kSetupSeconds));
-  for (std::size_t i = 0; i < host_.configuration.disks.size(); ++i) TRY(start_back_end(i));
+  for (std::size_t i = 0; i < host_.configuration.disks.size(); ++i) TRY(start_disk(i));
+  for (std::size_t i = 0; i < host_.configuration.nets.size(); ++i) TRY(start_card(i));
   for (const DeviceConfiguration& device : host_.configuration.devices) {
     UniqueFd socket = TRY(connect_back_end(device.socket));
     TRY(add_device(device.socket, device.id, device.queues, std::move(socket)));
@@ -123,18 +127,25 @@ Child::Listener VirtualMachine::listener(std::string name, std::function<Result<
   };
 }
 
-Result<> VirtualMachine::start_back_end(std::size_t index) {
+Result<VirtualMachine::BackEnd*> VirtualMachine::start_back_end(const std::string& name, const Program& program,
+                                                                const sandbox::Limits& limits) {
+  const std::size_t number = back_ends_.size();
+  auto& back_end = *back_ends_.emplace_back(std::make_unique<BackEnd>());
+  back_end.child = TRY(Child::start(
+      host_.loop, host_.configuration.name, name, program, identity(number), limits,
+      listener(name, [this, &back_end](ipc::Frame frame) { return back_end_said(back_end, std::move(frame)); })));
+  return &back_end;
+}
+
+Result<> VirtualMachine::start_disk(std::size_t index) {
   const DiskConfiguration& disk = host_.configuration.disks[index];
   const Image& image = host_.images.disks[index];
   Pair sockets = TRY(vhost_user_pair());
   const std::string name = fmt::format("blk{}", index);
-  auto& back_end = *back_ends_.emplace_back(std::make_unique<BackEnd>());
   // It writes inside its image, never beyond.
   const sandbox::Limits limits{.open_files = 64u + 4u * disk.queues,
                                .file_bytes = std::max(disk.readonly ? 0 : image.bytes, kScratchBytes)};
-  back_end.child = TRY(Child::start(
-      host_.loop, host_.configuration.name, name, host_.programs.blk, identity(index), limits,
-      listener(name, [this, &back_end](ipc::Frame frame) { return back_end_said(back_end, std::move(frame)); })));
+  BackEnd& back_end = *TRY(start_back_end(name, host_.programs.blk, limits));
 
   capnp::MallocMessageBuilder message;
   auto block = message.initRoot<schema::ToBackend>().initBlock();
@@ -143,6 +154,44 @@ Result<> VirtualMachine::start_back_end(std::size_t index) {
   block.setQueues(disk.queues);
   TRY(back_end.child->send(message, std::array{image.file.get(), sockets.back_end.get()}));
   return add_device(fmt::format("{} ({})", name, disk.path), kVirtioBlock, disk.queues, std::move(sockets.front_end));
+}
+
+Result<> VirtualMachine::start_card(std::size_t index) {
+  const NetConfiguration& card = host_.configuration.nets[index];
+  WayOut& way = *host_.ways[index];
+  Pair sockets = TRY(vhost_user_pair());
+  const std::string name = fmt::format("net{}", index);
+  const auto rings = static_cast<std::uint16_t>(2 * card.queue_pairs + 1);  // virtio 1.2, 5.1.2: and a control queue
+  // Telemetry, the in-flight region and a filter's program are all the files that it makes.
+  const sandbox::Limits limits{.open_files = 64u + 6u * rings, .file_bytes = kCardBytes};
+  BackEnd& back_end = *TRY(start_back_end(name, host_.programs.net, limits));
+  back_end.way = &way;
+  const auto links = TRY(way.attach([&back_end](UniqueFd link) {
+    capnp::MallocMessageBuilder message;
+    message.initRoot<schema::ToBackend>().setLink();
+    static_cast<void>(
+        back_end.child->send(message, std::array{link.get()}));  // one that does not listen is about to be lost
+  }));
+
+  capnp::MallocMessageBuilder message;
+  auto network = message.initRoot<schema::ToBackend>().initNetwork();
+  network.setKind(way.kind());
+  network.setMac(kj::arrayPtr(card.mac.data(), card.mac.size()));
+  network.setMtu(card.mtu);
+  network.setQueuePairs(card.queue_pairs);
+  auto policy = network.initPolicy();
+  policy.setOwnMacOnly(card.own_mac_only);
+  policy.setAddressesOnly(!card.ipv4.empty() || !card.ipv6.empty());
+  const auto fill = [](auto list, const std::vector<std::string>& texts) {
+    for (unsigned i = 0; i < list.size(); ++i) list.set(i, texts[i]);
+  };
+  fill(policy.initIpv4(static_cast<unsigned>(card.ipv4.size())), card.ipv4);
+  fill(policy.initIpv6(static_cast<unsigned>(card.ipv6.size())), card.ipv6);
+  policy.initFlood().setPerSecond(card.flood);
+  std::vector<int> fds{sockets.back_end.get()};
+  for (const UniqueFd& link : links) fds.push_back(link.get());
+  TRY(back_end.child->send(message, fds));
+  return add_device(name, kVirtioNetwork, rings, std::move(sockets.front_end));
 }
 
 Result<> VirtualMachine::add_device(std::string name, std::uint16_t virtio_id, std::uint16_t queues, UniqueFd socket) {
@@ -165,10 +214,9 @@ Result<> VirtualMachine::start_vcpu_host() {
   for (const Device& device : devices_) descriptors += 8 + 2 * device.kicks.size();
   const sandbox::Limits limits{
       .open_files = descriptors, .file_bytes = kScratchBytes, .threads = 8u + host_.configuration.cpus};
-  vcpu_host_ =
-      TRY(Child::start(host_.loop, host_.configuration.name, "vcpu-host", host_.programs.vcpu_host,
-                       identity(host_.configuration.disks.size()), limits,
-                       listener("vcpu-host", [this](ipc::Frame frame) { return vcpu_host_said(std::move(frame)); })));
+  vcpu_host_ = TRY(Child::start(
+      host_.loop, host_.configuration.name, "vcpu-host", host_.programs.vcpu_host, identity(back_ends_.size()), limits,
+      listener("vcpu-host", [this](ipc::Frame frame) { return vcpu_host_said(std::move(frame)); })));
   const UniqueFd serial = TRY(host_.serial.attach());
   return set_up_vcpu_host(serial);
 }
@@ -261,6 +309,10 @@ Result<> VirtualMachine::back_end_said(BackEnd& back_end, ipc::Frame frame) {
       return start_if_sealed();
     case schema::FromBackend::FAILED:
       end(failed(back_end.child->name(), message.getFailed()));
+      return {};
+    case schema::FromBackend::LINK_LOST:
+      if (back_end.way == nullptr) break;
+      back_end.way->lost();
       return {};
   }
   return failure(EPROTO, "it said something out of turn");

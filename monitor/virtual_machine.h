@@ -13,12 +13,14 @@
 #include "monitor/kvm_system.h"
 #include "monitor/resources.h"
 #include "monitor/serial_relay.h"
+#include "monitor/way_out.h"
 
 namespace monitor {
 
 struct Programs {
   Program vcpu_host;
   Program blk;
+  Program net;  // where there are network cards
 };
 
 // What is opened once, and outlasts reboots. All borrowed.
@@ -28,6 +30,7 @@ struct Host {
   const Images& images;
   const KvmSystem& kvm;
   const Programs& programs;
+  std::span<const std::unique_ptr<WayOut>> ways;  // of the configuration's network cards
   SerialRelay& serial;
 };
 
@@ -56,6 +59,7 @@ class VirtualMachine {
   struct BackEnd {
     std::unique_ptr<Child> child;
     bool sealed = false;
+    WayOut* way = nullptr;  // of a network card
   };
   // A device as vcpu-host is told of it.
   struct Device {
@@ -70,7 +74,10 @@ class VirtualMachine {
 
   explicit VirtualMachine(Host host) : host_(host) {}
   ipc::Result<> start_children();
-  ipc::Result<> start_back_end(std::size_t index);
+  ipc::Result<> start_disk(std::size_t index);
+  ipc::Result<> start_card(std::size_t index);
+  // Its control messages go to back_end_said().
+  ipc::Result<BackEnd*> start_back_end(const std::string& name, const Program& program, const sandbox::Limits& limits);
   ipc::Result<> start_vcpu_host();
   ipc::Result<> set_up_vcpu_host(const ipc::UniqueFd& serial);
   ipc::Result<> add_device(std::string name, std::uint16_t virtio_id, std::uint16_t queues, ipc::UniqueFd socket);

@@ -34,12 +34,11 @@ Result<Asked> parse(ipc::Frame frame) {
       return ipc::failure(EPROTO, "a MAC address of other than 6 bytes");
     std::ranges::copy(mac, asked.options.mac.bytes.begin());
     asked.options.policy = TRY(read_policy(card.getPolicy()));
-    const std::size_t links = card.getKind() == schema::NetworkSetup::Kind::TAP ? card.getQueuePairs() : 1u;
-    if (frame.fds.size() != 1 + links)
-      return ipc::failure(EPROTO,
-                          fmt::format("{} descriptors came with the card, {} are right", frame.fds.size(), 1 + links));
+    const bool tap = card.getKind() == schema::NetworkSetup::Kind::TAP;
+    if (frame.fds.empty() || frame.fds.size() > 1 + (tap ? card.getQueuePairs() : 1u))
+      return ipc::failure(EPROTO, fmt::format("{} descriptors came with the card", frame.fds.size()));
     asked.front_end = std::move(frame.fds[0]);
-    for (std::size_t i = 0; i < links; ++i) asked.links.push_back(std::move(frame.fds[1 + i]));
+    for (std::size_t i = 1; i < frame.fds.size(); ++i) asked.links.push_back(std::move(frame.fds[i]));
     return asked;
   });
 }

@@ -65,8 +65,8 @@ Result<Links> open(const CommandLine& command) {
   switch (command.way) {
     case Way::Tap: {
       Links links;
-      for (UniqueFd& queue : TRY(ipc::open_tap(command.name, command.options.pairs)))
-        links.push_back(TRY(make_tap_link(std::move(queue))));
+      ipc::Tap tap = TRY(ipc::open_tap(command.name, command.options.pairs));
+      for (UniqueFd& queue : tap.queues) links.push_back(TRY(make_tap_link(std::move(queue))));
       return links;
     }
     case Way::TapFd: {

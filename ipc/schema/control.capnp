@@ -87,10 +87,10 @@ struct ToBackend {
 
     network @1 :NetworkSetup;
     # First, once. Descriptors: the vhost-user socket (connected), then the way out: of a tap one for each pair of
-    # queues, of others one.
+    # queues, of others one, or none where nobody is at the other end yet.
 
     link @2 :Void;
-    # After `linkLost`. Descriptor: another connection in its place.
+    # After `linkLost`, or where there was none. Descriptor: a connection.
   }
 }
 

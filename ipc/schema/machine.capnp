@@ -34,6 +34,52 @@ struct Machine {
   disks @6 :List(Disk);
   devices @7 :List(Device);
   serial @8 :Serial;
+  nets @9 :List(Net);
+}
+
+const maxQueuePairs :UInt16 = 31;
+# With a control queue, below maxQueues.
+
+struct Net {
+  # A network card, and what is at the other end of its cable.
+
+  union {
+    tap @0 :Tap;
+    user @1 :User;
+    pair @2 :Text;
+    # Path of a Unix socket: the first machine that names it waits there for the second.
+  }
+
+  mac @3 :Text;
+  # "52:54:00:12:34:56"; empty: made of the machine's name and the card's place, always the same.
+
+  mtu @4 :UInt16 = 1500;
+  queuePairs @5 :UInt16 = 1;
+  # Up to maxQueuePairs for a tap, 1 for others.
+
+  allowSpoofing @6 :Bool;
+  # The guest may send in the name of other MAC addresses, as a bridge or router inside of it must.
+
+  addresses @7 :List(Text);
+  # IPv4 and IPv6 addresses or prefixes that the guest may use; with one given, no others.
+
+  flood @8 :UInt32;
+  # Broadcasts and multicasts that it may send a second; 0: no limit.
+}
+
+struct Tap {
+  name @0 :Text;
+  # Of the interface, which is made if it is not there, and then goes with the machine; empty: the kernel finds one.
+
+  bridge @1 :Text;
+  # That it joins; empty: none.
+}
+
+struct User {
+  # The host's own network as its user has it, by passt: no right is needed.
+
+  forwards @0 :List(Text);
+  # "tcp:2222:22": what the host receives on port 2222 goes to the guest's port 22; "udp:" likewise.
 }
 
 struct Disk {

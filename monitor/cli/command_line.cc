@@ -52,6 +52,7 @@ class Parser {
     run_->add_option("--kernel", options_.kernel, "a bzImage, or an ELF image with the PVH note")->type_name("FILE");
     run_->add_option("--initrd", options_.initrd, "the initial RAM disk")->type_name("FILE");
     run_->add_option("--cmdline", options_.cmdline, "the kernel's command line")->type_name("TEXT");
+    run_->add_option("--net", options_.nets, std::string(kNetHelp))->type_name("NET")->allow_extra_args(false);
     run_->add_option("--disk", options_.disks, std::string(kDiskHelp))->type_name("DISK")->allow_extra_args(false);
     run_->add_option("--device", options_.devices, std::string(kDeviceHelp))
         ->type_name("DEVICE")

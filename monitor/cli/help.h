@@ -23,6 +23,14 @@ inline constexpr std::string_view kDiskHelp =
     "path=FILE[,readonly=on|off][,serial=TEXT][,queues=N]: a raw image or a block device; once for each disk; "
     "a comma inside of a value is written twice";
 
+inline constexpr std::string_view kNetHelp =
+    "tap[=NAME][,bridge=NAME]: an interface of this host, which goes with the machine; user[,hostfwd=\"tcp:2222:22 "
+    "...\"]: this host's network as you have it, by passt; pair=PATH: a cable to the machine that names the same path. "
+    "For each: mac=MAC (made of the machine's name), mtu=N, queues=N (tap), address=\"10.0.0.5 fd00::5\" (the only "
+    "ones "
+    "that the guest may use), spoofing=on (it may use other MAC addresses), flood=N (broadcasts a second); once for "
+    "each card";
+
 inline constexpr std::string_view kDeviceHelp =
     "vhost-user,socket=PATH,id=NUMBER[,queues=N]: a virtio device that another program serves; NUMBER is its "
     "virtio device id (1 network, 2 disk, 4 entropy, 26 file system, ...); once for each device";
@@ -35,14 +43,18 @@ Examples:
   bulkhead run --kernel vmlinuz --initrd initrd.img --cmdline "root=/dev/vda1 console=ttyS0" \
                --disk path=debian.img --cpus 4 --memory 2G
   bulkhead run --kernel vmlinuz --disk path=root.img,readonly=on --disk path=data.img,serial=data,queues=2
-  bulkhead run --kernel vmlinuz --device vhost-user,socket=/run/net.sock,id=1,queues=2
+  bulkhead run --kernel vmlinuz --disk path=root.img --net user,hostfwd=tcp:2222:22
+  bulkhead run --kernel vmlinuz --disk path=root.img --net tap,bridge=br0 --net pair=/run/lab/cable
+  bulkhead run --kernel vmlinuz --device vhost-user,socket=/run/fs.sock,id=26,queues=2
   bulkhead run machine.json --name web1
 
 machine.json says the same; what it leaves out has the same defaults:
   {"kernel": "vmlinuz", "initrd": "initrd.img", "cmdline": "root=/dev/vda1 console=ttyS0",
    "cpus": 4, "memoryMib": 2048,
    "disks": [{"path": "debian.img", "readonly": false, "serial": "data", "queues": 2}],
-   "devices": [{"socket": "/run/net.sock", "id": 1, "queues": 2}],
+   "nets": [{"tap": {"name": "web1", "bridge": "br0"}, "mac": "52:54:00:12:34:56", "mtu": 9000, "queuePairs": 2},
+            {"user": {"forwards": ["tcp:2222:22"]}}, {"pair": "/run/lab/cable"}],
+   "devices": [{"socket": "/run/fs.sock", "id": 26, "queues": 2}],
    "serial": {"file": "console.log"}}
 The serial port is one of {"stdio": null}, {"pty": null}, {"none": null}, {"file": "PATH"}.
 

@@ -83,6 +83,63 @@ Result<> describe_disk(const std::string& text, schema::Disk::Builder disk) {
   return {};
 }
 
+// "a b" as two texts: several values of one key.
+std::vector<std::string> words(const std::string& text) {
+  std::vector<std::string> list;
+  for (std::size_t start = 0; start < text.size();) {
+    const std::size_t end = std::min(text.find(' ', start), text.size());
+    if (end > start) list.push_back(text.substr(start, end - start));
+    start = end + 1;
+  }
+  return list;
+}
+
+void fill(capnp::List<capnp::Text>::Builder list, const std::vector<std::string>& texts) {
+  for (unsigned i = 0; i < list.size(); ++i) list.set(i, texts[i]);
+}
+
+Result<> describe_net(const std::string& text, schema::Net::Builder net) {
+  constexpr std::string_view kUsage =
+      "tap[=NAME][,bridge=NAME]|user[,hostfwd=tcp:HOSTPORT:GUESTPORT]|pair=PATH, then "
+      "[,mac=MAC][,mtu=N][,queues=N][,address=ADDR][,spoofing=on][,flood=N]";
+  const std::vector<std::string> parts = split(text);
+  const std::size_t equals = parts.front().find('=');
+  const std::string kind = parts.front().substr(0, equals);
+  const std::string value = equals == std::string::npos ? "" : parts.front().substr(equals + 1);
+  Fields fields =
+      TRY(parse_fields("--net", std::span(parts).subspan(1),
+                       {"bridge", "hostfwd", "mac", "mtu", "queues", "address", "spoofing", "flood"}, kUsage));
+  const auto only = [&](std::string_view key, std::string_view of) -> Result<> {
+    if (fields.contains(key) && kind != of) return wrong(fmt::format("--net {}: {} is of {}", text, key, of));
+    return {};
+  };
+  TRY(only("bridge", "tap"));
+  TRY(only("hostfwd", "user"));
+  if (kind == "tap") {
+    net.initTap().setName(value);
+    net.getTap().setBridge(fields["bridge"]);
+  } else if (kind == "user" && equals == std::string::npos) {
+    const auto forwards = words(fields["hostfwd"]);
+    fill(net.initUser().initForwards(static_cast<unsigned>(forwards.size())), forwards);
+  } else if (kind == "pair" && !value.empty()) {
+    net.setPair(value);
+  } else {
+    return wrong(fmt::format("--net {}: {} is right", text, kUsage));
+  }
+  net.setMac(fields["mac"]);
+  if (fields.contains("mtu")) net.setMtu(TRY(parse_count("--net: mtu", fields["mtu"])));
+  if (fields.contains("queues")) net.setQueuePairs(TRY(parse_count("--net: queues", fields["queues"])));
+  if (fields.contains("flood")) net.setFlood(TRY(parse_count("--net: flood", fields["flood"])));
+  const auto addresses = words(fields["address"]);
+  fill(net.initAddresses(static_cast<unsigned>(addresses.size())), addresses);
+  if (fields.contains("spoofing")) {
+    if (fields["spoofing"] != "on" && fields["spoofing"] != "off")
+      return wrong(fmt::format("--net: spoofing={}; on or off is right", fields["spoofing"]));
+    net.setAllowSpoofing(fields["spoofing"] == "on");
+  }
+  return {};
+}
+
 Result<> describe_device(const std::string& text, schema::Device::Builder device) {
   constexpr std::string_view kUsage = "vhost-user,socket=PATH,id=NUMBER[,queues=N]";
   const std::vector<std::string> parts = split(text);
@@ -135,6 +192,8 @@ Result<> describe_machine(const MachineOptions& options, schema::Machine::Builde
   machine.setCmdline(options.cmdline);
   auto disks = machine.initDisks(static_cast<unsigned>(options.disks.size()));
   for (unsigned i = 0; i < disks.size(); ++i) TRY(describe_disk(options.disks[i], disks[i]));
+  auto nets = machine.initNets(static_cast<unsigned>(options.nets.size()));
+  for (unsigned i = 0; i < nets.size(); ++i) TRY(describe_net(options.nets[i], nets[i]));
   auto devices = machine.initDevices(static_cast<unsigned>(options.devices.size()));
   for (unsigned i = 0; i < devices.size(); ++i) TRY(describe_device(options.devices[i], devices[i]));
   return describe_serial(options.serial, machine.initSerial());

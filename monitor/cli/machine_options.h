@@ -18,6 +18,7 @@ struct MachineOptions {
   std::string initrd;
   std::string cmdline;
   std::vector<std::string> disks;    // path=D[,readonly=on|off][,serial=S][,queues=N]
+  std::vector<std::string> nets;     // tap|user|pair=PATH, and more: see kNetHelp
   std::vector<std::string> devices;  // vhost-user,socket=PATH,id=NN[,queues=N]
   std::string serial = "stdio";      // stdio, pty, none, file=PATH
 };

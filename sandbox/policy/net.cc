@@ -27,6 +27,12 @@ constexpr Rule kTaps[] = {
     {SYS_ioctl, "tell a tap what the driver takes", {equals(1, TUNSETOFFLOAD)}},
 };
 
+constexpr Rule kRelinking[] = {
+    {SYS_getsockopt,
+     "is what the monitor gives for a lost link a stream?",
+     {equals(1, SOL_SOCKET), equals(2, SO_TYPE)}},
+};
+
 template <const auto&... OfRole>
 Policy with_engine(bool ring) {
   return ring ? Policy(kJoined<kRing, kEveryThread, kFrames, OfRole...>)
@@ -38,7 +44,7 @@ Policy with_engine(bool ring) {
 Policy net_policy(Role role, bool ring) {
   switch (role) {
     case Role::Monitored:
-      return with_engine<kSession, kTaps>(ring);
+      return with_engine<kSession, kTaps, kRelinking>(ring);
     case Role::Standalone:
       return with_engine<kSession, kTaps, kListening>(ring);
     case Role::Worker:

@@ -299,6 +299,9 @@ SCENARIO("net: rings stop and start in the midst of traffic", "[net][vhost-user]
     REQUIRE(base);
     REQUIRE(net.front_end->start(net.queues[ring], ring, *base));
   }
+  const auto announcement = net.network->receive();  // a card that went on somewhere may be in another place now
+  REQUIRE(announcement);
+  CHECK(net::parse_frame(*announcement)->type == 0x8035);
   CHECK(alive(net));
 }
 

@@ -6,6 +6,7 @@
 
 #include "ipc/unique_fd.h"
 #include "sandbox/policy/blk.h"
+#include "sandbox/policy/net.h"
 #include "sandbox/policy/vcpu_host.h"
 #include "sandbox/seccomp.h"
 
@@ -29,7 +30,13 @@ inline const std::array kPolicies = {
     NamedPolicy{"blk worker", blk_policy(Role::Worker, BlkIo::Ring)},
     NamedPolicy{"blk worker, memory", blk_policy(Role::Worker, BlkIo::RingAndCalls)},
     NamedPolicy{"blk worker, no io_uring", blk_policy(Role::Worker, BlkIo::Calls)},
-    NamedPolicy{"blk keeper", sandbox::kKeeperPolicy},
+    NamedPolicy{"net", net_policy(Role::Monitored, true)},
+    NamedPolicy{"net, no io_uring", net_policy(Role::Monitored, false)},
+    NamedPolicy{"net standalone", net_policy(Role::Standalone, true)},
+    NamedPolicy{"net standalone, no io_uring", net_policy(Role::Standalone, false)},
+    NamedPolicy{"net worker", net_policy(Role::Worker, true)},
+    NamedPolicy{"net worker, no io_uring", net_policy(Role::Worker, false)},
+    NamedPolicy{"keeper", sandbox::kKeeperPolicy},
     NamedPolicy{"vcpu", sandbox::kVcpuPolicy},
     NamedPolicy{"event loop", sandbox::kEventLoopPolicy},
 };

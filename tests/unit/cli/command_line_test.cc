@@ -86,6 +86,42 @@ SCENARIO("run: a disk has a path, and more if it says so", "[cli]") {
   CHECK(disk.getQueues() == typed.queues);
 }
 
+SCENARIO("run: a network card has a way out, and more if it says so", "[cli]") {
+  const Asked asked(run_with({"--net", "tap", "--net", "tap=web1,bridge=br0,queues=2,mtu=9000,mac=52:54:00:12:34:56",
+                              "--net", "user,hostfwd=tcp:2222:22 udp:53:53,spoofing=on", "--net",
+                              "pair=/run/a=b,address=10.0.0.5 fd00::5,flood=100"}));
+  REQUIRE(asked.error().empty());
+  const auto nets = asked.machine()->getNets();
+  REQUIRE(nets.size() == 4);
+  CHECK(nets[0].isTap());
+  CHECK(text(nets[0].getTap().getName()).empty());
+  CHECK(nets[0].getMtu() == 1500);
+  CHECK(nets[0].getQueuePairs() == 1);
+  CHECK_FALSE(nets[0].getAllowSpoofing());
+  CHECK(text(nets[1].getTap().getName()) == "web1");
+  CHECK(text(nets[1].getTap().getBridge()) == "br0");
+  CHECK(nets[1].getQueuePairs() == 2);
+  CHECK(nets[1].getMtu() == 9000);
+  CHECK(text(nets[1].getMac()) == "52:54:00:12:34:56");
+  REQUIRE(nets[2].isUser());
+  REQUIRE(nets[2].getUser().getForwards().size() == 2);
+  CHECK(text(nets[2].getUser().getForwards()[1]) == "udp:53:53");
+  CHECK(nets[2].getAllowSpoofing());
+  CHECK(text(nets[3].getPair()) == "/run/a=b");
+  REQUIRE(nets[3].getAddresses().size() == 2);
+  CHECK(text(nets[3].getAddresses()[1]) == "fd00::5");
+  CHECK(nets[3].getFlood() == 100);
+}
+
+SCENARIO("run: a network card that makes no sense is refused, by name", "[cli]") {
+  for (const std::string wrong :
+       {"", "tun", "user=x", "pair", "pair=", "tap,speed=1", "tap,hostfwd=tcp:1:1", "user,bridge=b", "tap,mtu=x",
+        "tap,queues=0", "tap,spoofing=maybe", "tap,mtu=1,mtu=2"}) {
+    INFO(wrong);
+    CHECK_THAT(Asked(run_with({"--net", wrong})).error(), Contains("--net"));
+  }
+}
+
 SCENARIO("run: disks and devices keep the order in which they are given", "[cli]") {
   const Asked asked(run_with({"--disk", "path=a", "--device", "vhost-user,socket=s1,id=1", "--disk", "path=b",
                               "--device", "vhost-user,id=26,queues=2,socket=s2"}));

@@ -191,7 +191,7 @@ TEST_CASE("a PCI bus has room for 31 disks and devices together") {
     device.setSocket("/run/net.sock");
     device.setId(1);
   }
-  CHECK(wish.refusal() == (count == 31 ? "" : "disks and devices: 32 of them, at most 31 are right"));
+  CHECK(wish.refusal() == (count == 31 ? "" : "disks, network cards and devices: 32 of them, at most 31 are right"));
 }
 
 TEST_CASE("a serial port into a file needs the file's path") {

@@ -30,6 +30,7 @@ SCENARIO("policy: every row has its reason", "[policy]") {
       CHECK_FALSE(rule.why.empty());
     }
   for (const auto& rule : sandbox::kBlkRingOpcodes) CHECK_FALSE(rule.why.empty());
+  for (const auto& rule : sandbox::kNetRingOpcodes) CHECK_FALSE(rule.why.empty());
   for (const auto& rule : sandbox::kRingRegister) CHECK_FALSE(rule.why.empty());
 }
 
@@ -48,8 +49,10 @@ SCENARIO("policy: no row repeats another or is swallowed by one without conditio
 }
 
 SCENARIO("policy: no ring opcode is listed twice, and none opens, connects or polls again for ever", "[policy]") {
+  using Rules = std::span<const sandbox::RingRule>;
+  const Rules rules = GENERATE(Rules(sandbox::kBlkRingOpcodes), Rules(sandbox::kNetRingOpcodes));
   std::set<int> seen;
-  for (const auto& rule : sandbox::kBlkRingOpcodes) {
+  for (const auto& rule : rules) {
     CHECK(seen.insert(rule.operation).second);
     CHECK(rule.operation != IORING_OP_OPENAT);
     CHECK(rule.operation != IORING_OP_OPENAT2);

@@ -1,0 +1,45 @@
+// Does something again a second later.
+#pragma once
+
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <functional>
+
+#include "ipc/event_loop.h"
+#include "ipc/unique_fd.h"
+
+namespace monitor {
+
+class Retry {
+ public:
+  // `loop` is borrowed.
+  explicit Retry(ipc::EventLoop& loop) : loop_(loop) {}
+  ~Retry() { cancel(); }
+  Retry(const Retry&) = delete;
+  Retry& operator=(const Retry&) = delete;
+
+  // In place of what was to be done. An error: nothing will be.
+  ipc::Result<> in_a_second(std::function<void()> act) {
+    cancel();
+    timer_ = ipc::UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+    const itimerspec second{.it_interval = {}, .it_value = {.tv_sec = 1, .tv_nsec = 0}};
+    if (!timer_ || ::timerfd_settime(timer_.get(), 0, &second, nullptr) != 0)
+      return ipc::system_failure("make a timer");
+    return loop_.watch(timer_, [this, act = std::move(act)] {
+      const auto then = act;  // cancel() destroys what runs here
+      cancel();
+      then();
+    });
+  }
+  void cancel() {
+    if (timer_) loop_.unwatch(timer_);
+    timer_ = ipc::UniqueFd();
+  }
+
+ private:
+  ipc::EventLoop& loop_;
+  ipc::UniqueFd timer_;
+};
+
+}  // namespace monitor

@@ -1,0 +1,130 @@
+// A guest's network card, by each way out that `bulkhead run` knows.
+#include <unistd.h>
+
+#include "tests/support/catch.h"
+#include "tests/system/exit_status.h"
+#include "tests/system/machine.h"
+
+using namespace system_test;
+
+namespace {
+
+// The host's side is Debian's BusyBox: one static program.
+Outcome host(const std::string& command) {
+  return run({"/bin/busybox", "sh", "-c", command});
+}
+
+Options with_card(const std::string& card, const std::string& disk = "root.ext4") {
+  return {.disk = new_root_disk(disk), .more = {"--net", card}};
+}
+
+// Loads the driver, and gives its interface an address.
+void set_up(Machine& machine, const std::string& address) {
+  const bool reached = machine.reach_shell();
+  INFO(machine.errors());
+  REQUIRE(reached);
+  CHECK(machine.run("modprobe virtio_net && ip link set eth0 up && ip address add " + address + " dev eth0; echo $?") ==
+        "0\n");
+}
+
+bool answers(Machine& machine, const std::string& address) {
+  return machine.run("busybox ping -c 1 -W 10 " + address + " >/dev/null; echo $?") == "0\n";
+}
+
+}  // namespace
+
+TEST_CASE("net: by a tap a guest and its host reach one another, and the tap goes with the machine", "[system][net]") {
+  {
+    Machine machine(with_card("tap=bhtest,mac=52:54:00:12:34:56,mtu=9000"));
+    set_up(machine, "10.99.0.2/24");
+    REQUIRE(host("ifconfig bhtest 10.99.0.1 netmask 255.255.255.0").status == 0);
+    CHECK(machine.run("cat /sys/class/net/eth0/address") == "52:54:00:12:34:56\n");
+    CHECK(machine.run("cat /sys/class/net/eth0/mtu") == "9000\n");
+    CHECK(machine.run("cat /sys/class/net/eth0/carrier") == "1\n");
+    CHECK(answers(machine, "10.99.0.1"));
+    CHECK(host("ping -c 1 -W 10 10.99.0.2").status == 0);
+    CHECK(machine.run("busybox ping -c 1 -W 10 -s 8900 10.99.0.1 >/dev/null; echo $?") == "0\n");
+    CHECK(machine.run("dmesg | grep -ci 'virtio_net.*\\(warn\\|err\\|fail\\)'") == "0\n");
+
+    // 8 MiB over TCP each way, with what the host's kernel and the driver leave to one another.
+    CHECK(machine.run("cd /root; mkfifo open; busybox nc -l -p 7 >got 0<>open & sleep 1; echo ready") == "ready\n");
+    REQUIRE(host("head -c 8388608 /dev/urandom >/run/sent; nc 10.99.0.2 7 </run/sent").status == 0);
+    const std::string sum = host("sha256sum </run/sent").output;
+    CHECK(machine.run("wait; busybox wc -c </root/got") == "8388608\n");
+    CHECK(machine.run("busybox sha256sum </root/got") == sum);
+    Command listener({"/bin/busybox", "sh", "-c", "nc -l -p 9 | sha256sum; echo done"});
+    usleep(500'000);
+    CHECK(machine.run("busybox nc 10.99.0.1 9 </root/got; echo sent") == "sent\n");
+    const auto received = listener.read_until("done", Seconds(60));
+    REQUIRE(received);
+    CHECK(*received == sum);
+
+    // Another's name does not leave.
+    CHECK(machine.run(
+              "ip link set eth0 down; ip link set eth0 address 52:54:00:99:99:99; ip link set eth0 up; echo $?") ==
+          "0\n");
+    CHECK_FALSE(answers(machine, "10.99.0.1"));
+    CHECK(machine.run(
+              "ip link set eth0 down; ip link set eth0 address 52:54:00:12:34:56; ip link set eth0 up; echo $?") ==
+          "0\n");
+    CHECK(answers(machine, "10.99.0.1"));
+    CHECK(machine.power_off() == kPoweredOff);
+  }
+  CHECK(host("for i in 1 2 3 4 5; do test -e /sys/class/net/bhtest || exit 0; sleep 1; done; exit 1").status == 0);
+}
+
+TEST_CASE("net: two machines on a cable, whichever comes first, and again", "[system][net]") {
+  const std::string cable = "pair=/run/cable";
+  Machine first(with_card(cable + ",mac=52:54:00:00:00:01", "first.ext4"));
+  set_up(first, "10.98.0.1/24");
+  CHECK(first.run("cat /sys/class/net/eth0/carrier") == "0\n");
+  for (int i = 0; i < 2; ++i) {
+    Machine second(with_card(cable + ",mac=52:54:00:00:00:02", "second.ext4"));
+    set_up(second, "10.98.0.2/24");
+    CHECK(answers(second, "10.98.0.1"));
+    INFO(first.errors());
+    CHECK(first.run("cat /sys/class/net/eth0/carrier") == "1\n");
+    CHECK(answers(first, "10.98.0.2"));
+    CHECK(second.power_off() == kPoweredOff);
+    CHECK(first.run("sleep 1; cat /sys/class/net/eth0/carrier") == "0\n");
+  }
+  CHECK(first.power_off() == kPoweredOff);
+  CHECK(host("test -e /run/cable").status == 1);
+}
+
+TEST_CASE("net: by passt a guest has its host's network, without any right", "[system][net]") {
+  // A host with an address and a way to others, as passt takes them over.
+  REQUIRE(host("ip link add uplink type dummy && ip address add 192.0.2.9/24 dev uplink && ip link set uplink up && "
+               "ip route add default via 192.0.2.1 dev uplink")
+              .status == 0);
+  Machine machine(with_card("user,hostfwd=tcp:2222:7"));
+  REQUIRE(machine.reach_shell());
+  INFO(machine.errors());
+  CHECK(machine.run("modprobe virtio_net && ip link set eth0 up; echo $?") == "0\n");
+  machine.run(
+      "printf '#!/bin/sh\\n[ \"$1\" = bound ] && ip address add $ip/$mask dev eth0 && ip route add default via "
+      "$router dev eth0\\n' >/root/leased; chmod +x /root/leased");
+  CHECK(machine.run("busybox udhcpc -q -n -t 10 -i eth0 -s /root/leased >/dev/null 2>&1; echo $?") == "0\n");
+  CHECK_THAT(machine.run("ip -4 -o address show eth0"), Catch::Contains("192.0.2.9/"));
+
+  // To the host: its own addresses are behind the router's, as passt maps them.
+  Command listener({"/bin/busybox", "sh", "-c", "nc -l -p 9; echo done"});
+  usleep(500'000);
+  CHECK(machine.run("echo from the guest | busybox nc 192.0.2.1 9; echo sent") == "sent\n");
+  CHECK(listener.read_until("done", Seconds(60)).value_or("") == "from the guest\n");
+
+  // And to the guest, by the port that was asked for.
+  CHECK(machine.run("cd /root; mkfifo open; busybox nc -l -p 7 >got 0<>open & sleep 1; echo ready") == "ready\n");
+  REQUIRE(host("echo from the host | nc 127.0.0.1 2222").status == 0);
+  CHECK(machine.run("wait; cat /root/got") == "from the host\n");
+
+  // It is killed, and comes back by itself.
+  REQUIRE(host("killall -9 passt || killall -9 passt.avx2").status == 0);
+  CHECK(machine.run("sleep 4; cat /sys/class/net/eth0/carrier") == "1\n");
+  Command again({"/bin/busybox", "sh", "-c", "nc -l -p 9; echo done"});
+  usleep(500'000);
+  CHECK(machine.run("echo once more | busybox nc 192.0.2.1 9; echo sent") == "sent\n");
+  CHECK(again.read_until("done", Seconds(60)).value_or("") == "once more\n");
+  CHECK(machine.power_off() == kPoweredOff);
+  CHECK(host("pidof passt passt.avx2").status == 1);
+}
