@@ -14,11 +14,6 @@ constexpr std::size_t kNumBuffers = offsetof(Header, num_buffers);
 
 }  // namespace
 
-void Receiver::start(virtio::Vring& ring) {
-  ring_ = &ring;
-  taken_.reserve(virtio::kMaxQueueSize);
-}
-
 void Receiver::stop() {
   ring_ = nullptr;
   forget_frame();

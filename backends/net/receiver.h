@@ -12,9 +12,11 @@ class Receiver {
  public:
   // All are borrowed.
   Receiver(Card& card, std::uint16_t pair, telemetry::QueueRecorder recorder)
-      : card_(card), pair_(pair), recorder_(recorder) {}
+      : card_(card), pair_(pair), recorder_(recorder) {
+    taken_.reserve(virtio::kMaxQueueSize);
+  }
 
-  void start(virtio::Vring& ring);
+  void start(virtio::Vring& ring) { ring_ = &ring; }
   void stop();
   // Gives back what a frame has been begun to be put into, and drops it.
   void let_go();

@@ -1,5 +1,6 @@
 #include "backends/serve/groups.h"
 
+#include <malloc.h>
 #include <sys/eventfd.h>
 
 namespace serve {
@@ -15,6 +16,8 @@ Result<std::unique_ptr<Groups>> Groups::create(const MakeGroup& make, const Mann
   groups->main_ = TRY(make());
   if (manner.threads == 1) return groups;
 
+  // A heap of its own, as the C library gives each thread, grows by mprotect(2), which no sealed process may make.
+  ::mallopt(M_ARENA_MAX, 1);
   groups->news_ = ipc::UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!groups->news_) return ipc::system_failure("eventfd");
   Engine& engine = groups->main_->engine();

@@ -49,7 +49,7 @@ Policy blk_policy(Role role, BlkIo io) {
     case Role::Standalone:
       return with_io<kSession, kListening, kGrowing>(io);
     case Role::Worker:
-      return with_io<kEndOfThread>(io);
+      return with_io<kWorker>(io);
   }
   __builtin_unreachable();  // all values return
 }

@@ -48,7 +48,7 @@ Policy net_policy(Role role, bool ring) {
     case Role::Standalone:
       return with_engine<kSession, kTaps, kListening>(ring);
     case Role::Worker:
-      return with_engine<kWorkersFrames, kEndOfThread>(ring);
+      return with_engine<kWorkersFrames, kWorker>(ring);
   }
   __builtin_unreachable();  // all values return
 }

@@ -73,8 +73,9 @@ inline constexpr Rule kListening[] = {
     {SYS_getsockopt, "which uid he has", {equals(1, SOL_SOCKET), equals(2, SO_PEERCRED)}},
 };
 
-inline constexpr Rule kEndOfThread[] = {
-    {SYS_rt_sigprocmask, "the C library, at a thread's end"},
+inline constexpr Rule kWorker[] = {
+    {SYS_brk, "allocate for a dirty log: all threads share one heap"},
+    {SYS_rt_sigprocmask, "the C library, at the thread's end"},
     {SYS_madvise, "the same: give its stack back"},
     {SYS_munmap, "the same"},
     {SYS_exit, "end the thread"},
