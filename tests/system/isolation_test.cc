@@ -62,6 +62,25 @@ TEST_CASE("every process of a running machine holds what golden/ says, in less t
   CHECK(machine.power_off() == kPoweredOff);
 }
 
+TEST_CASE("a network card's process holds its way out, and neither files nor a network", "[system][net]") {
+  Machine machine({.disk = new_root_disk(), .more = {"--net", "tap=bhtest"}});
+  REQUIRE(machine.reach_shell());
+  CHECK(machine.run("modprobe virtio_net && ip link set eth0 up; echo $?") == "0\n");
+  const Process* net = nullptr;
+  const std::vector<Process> children = children_of(machine.pid());
+  net = find_by_name(children, "bulkhead-net");
+  REQUIRE(net != nullptr);
+  const std::string of_net = describe(net->pid, machine.pid());
+  CHECK(of_net == golden("net"));
+  CHECK_THAT(of_net, !Catch::Contains("kvm") && !Catch::Contains("descriptor file"));
+  CHECK_THAT(of_net, Catch::Contains("CapEff: none") && Catch::Contains("Seccomp: 2") &&
+                         Catch::Contains("NoNewPrivs: 1") && Catch::Contains("root: 0 entries"));
+  // Others have nothing of it.
+  for (const char* other : {"bulkhead-vcpu-host", "bulkhead-blk"})
+    CHECK_THAT(describe(find_by_name(children, other)->pid, machine.pid()), !Catch::Contains("/dev/net/tun"));
+  CHECK(machine.power_off() == kPoweredOff);
+}
+
 TEST_CASE("a back end that nobody here wrote, qemu-storage-daemon, serves a disk", "[system][virtio-5.2]") {
   const std::string image = work_file("third-party.img");
   REQUIRE(run({"truncate", "-s", "64M", image}).status == 0);
