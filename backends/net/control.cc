@@ -26,7 +26,7 @@ std::optional<std::vector<EthernetAddress>> take_table(std::span<const std::byte
   data = data.subspan(sizeof entries);
   if (entries > data.size() / sizeof(EthernetAddress)) return std::nullopt;
   std::vector<EthernetAddress> addresses(entries);
-  std::memcpy(addresses.data(), data.data(), entries * sizeof(EthernetAddress));
+  if (entries > 0) std::memcpy(addresses.data(), data.data(), entries * sizeof(EthernetAddress));
   data = data.subspan(entries * sizeof(EthernetAddress));
   return addresses;
 }
