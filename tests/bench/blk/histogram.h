@@ -1,5 +1,5 @@
-// Latencies in nanoseconds, counted in steps of at most 1/64 of their size: finer than what telemetry keeps, and not the
-// code that is measured.
+// Latencies in nanoseconds, counted in steps of at most 1/64 of their size: finer than what telemetry keeps, and not
+// the code that is measured.
 #pragma once
 
 #include <array>
