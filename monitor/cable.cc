@@ -2,9 +2,9 @@
 
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "ipc/unix_socket.h"
 #include "monitor/message.h"
 #include "monitor/retry.h"
 
@@ -13,12 +13,6 @@ namespace {
 
 using ipc::Result;
 using ipc::UniqueFd;
-
-Result<UniqueFd> make_socket() {
-  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!socket) return ipc::system_failure("make a Unix socket");
-  return socket;
-}
 
 class Cable final : public WayOut {
  public:
@@ -50,8 +44,6 @@ class Cable final : public WayOut {
   }
 
  private:
-  const sockaddr* generic() const { return reinterpret_cast<const sockaddr*>(&address_); }
-
   void again() {
     const auto armed = retry_.in_a_second([this] {
       auto end = plug_in();
@@ -64,14 +56,14 @@ class Cable final : public WayOut {
   // Connects to who waits, or waits for who connects: then there is nothing yet.
   Result<std::optional<UniqueFd>> plug_in() {
     if (listener_) return std::optional<UniqueFd>();
-    UniqueFd socket = TRY(make_socket());
-    if (::connect(socket.get(), generic(), sizeof address_) == 0) return std::optional(std::move(socket));
-    if (errno == ECONNREFUSED)
-      TRY(remove_stale());
-    else if (errno != ENOENT)
-      return ipc::system_failure(path_);
-    UniqueFd listener = TRY(make_socket());
-    if (::bind(listener.get(), generic(), sizeof address_) != 0) return ipc::system_failure(path_);
+    auto socket = ipc::connect_unix(path_, SOCK_STREAM | SOCK_NONBLOCK);
+    if (socket) return std::optional(std::move(*socket));
+    const int code = socket.error().code;
+    if (code == ECONNREFUSED) TRY(remove_stale());
+    if (code != ECONNREFUSED && code != ENOENT) return std::unexpected(std::move(socket).error());
+    UniqueFd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!listener) return ipc::system_failure("make a Unix socket");
+    if (::bind(listener.get(), ipc::generic(address_), sizeof address_) != 0) return ipc::system_failure(path_);
     listener_ = std::move(listener);
     if (::listen(listener_.get(), 1) != 0) return ipc::system_failure(path_);
     TRY(loop_.watch(listener_, [this] { admit(); }));
@@ -116,10 +108,7 @@ class Cable final : public WayOut {
 
 Result<std::unique_ptr<WayOut>> make_cable(ipc::EventLoop& loop, const std::string& path, const std::string& machine,
                                            const std::string& name) {
-  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
-  if (path.size() >= sizeof address.sun_path)
-    return ipc::failure(ENAMETOOLONG, fmt::format("{}: at most {} bytes", path, sizeof address.sun_path - 1));
-  path.copy(address.sun_path, path.size());
+  const sockaddr_un address = TRY(ipc::unix_address(path));
   return std::make_unique<Cable>(loop, path, address, machine, name);
 }
 

@@ -1,7 +1,6 @@
 // The machine that the operator asked for, checked as far as numbers and names can be.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -9,6 +8,7 @@
 #include <vector>
 
 #include "ipc/error.h"
+#include "ipc/ethernet_address.h"
 #include "ipc/schema/machine.capnp.h"
 #include "ipc/unique_fd.h"
 
@@ -44,9 +44,9 @@ struct PairConfiguration {
 
 struct NetConfiguration {
   std::variant<TapConfiguration, UserConfiguration, PairConfiguration> way;
-  std::array<std::uint8_t, 6> mac{};  // unlike that of any other card
-  std::uint16_t mtu = 0;              // 68 or more
-  std::uint16_t queue_pairs = 1;      // 1 to schema::MAX_QUEUE_PAIRS
+  ipc::EthernetAddress mac = {};  // unlike that of any other card
+  std::uint16_t mtu = 0;          // 68 or more
+  std::uint16_t queue_pairs = 1;  // 1 to schema::MAX_QUEUE_PAIRS
   bool own_mac_only = true;
   std::vector<std::string> ipv4 = {}, ipv6 = {};  // not yet looked at: the back end says what is none
   std::uint32_t flood = 0;

@@ -16,21 +16,8 @@ namespace {
 
 constexpr std::uint16_t kLeastMtu = 68;  // RFC 791
 
-using Mac = std::array<std::uint8_t, 6>;
-
 std::unexpected<ipc::Error> invalid(std::size_t index, const std::string& what) {
   return failure(0, fmt::format("network card {}: {}", index, what));
-}
-
-std::optional<Mac> parse_mac(const std::string& text) {
-  Mac mac;
-  if (text.size() != 17) return std::nullopt;
-  for (std::size_t i = 0; i < mac.size(); ++i) {
-    const char* const start = text.data() + 3 * i;
-    const auto [rest, error] = std::from_chars(start, start + 2, mac[i], 16);
-    if (error != std::errc() || rest != start + 2 || (i < 5 && *rest != ':')) return std::nullopt;
-  }
-  return mac;
 }
 
 // "tcp:2222:22".
@@ -74,8 +61,8 @@ Result<NetConfiguration> check_net(schema::Net::Reader net, std::size_t index, c
   NetConfiguration result{.way = TRY(check_way(net, index))};
   result.mac = derive_mac(machine, index);
   if (const std::string text = net.getMac().cStr(); !text.empty()) {
-    const auto mac = parse_mac(text);
-    if (!mac || ((*mac)[0] & 1) != 0)
+    const auto mac = ipc::parse_ethernet(text);
+    if (!mac || mac->is_multicast())
       return invalid(index,
                      fmt::format("mac {}: six bytes as 52:54:00:12:34:56 are right, of no multicast address", text));
     result.mac = *mac;
@@ -98,15 +85,16 @@ Result<NetConfiguration> check_net(schema::Net::Reader net, std::size_t index, c
 
 }  // namespace
 
-Mac derive_mac(const std::string& machine, std::size_t index) {
+ipc::EthernetAddress derive_mac(const std::string& machine, std::size_t index) {
   // FNV-1a, 64 bits.
   std::uint64_t hash = 0xcbf29ce484222325;
   const auto add = [&](std::uint8_t byte) { hash = (hash ^ byte) * 0x100000001b3; };
   for (const char c : machine) add(static_cast<std::uint8_t>(c));
   add('/');
   add(static_cast<std::uint8_t>(index));
-  Mac mac{0x52, 0x54, 0, 0, 0, 0};  // 0x52 has the bit of local administration, and not that of groups
-  for (std::size_t i = 2; i < mac.size(); ++i) mac[i] = static_cast<std::uint8_t>(hash >> (8 * i));
+  ipc::EthernetAddress mac{
+      {0x52, 0x54, 0, 0, 0, 0}};  // 0x52 has the bit of local administration, and not that of groups
+  for (std::size_t i = 2; i < mac.bytes.size(); ++i) mac.bytes[i] = static_cast<std::uint8_t>(hash >> (8 * i));
   return mac;
 }
 
@@ -116,8 +104,8 @@ Result<std::vector<NetConfiguration>> check_nets(capnp::List<schema::Net>::Reade
     NetConfiguration card = TRY(check_net(net, all.size(), machine));
     const auto same = std::ranges::find(all, card.mac, &NetConfiguration::mac);
     if (same != all.end())
-      return invalid(all.size(), fmt::format("MAC address {:02x} is that of card {} too", fmt::join(card.mac, ":"),
-                                             same - all.begin()));
+      return invalid(all.size(),
+                     fmt::format("MAC address {} is that of card {} too", ipc::to_text(card.mac), same - all.begin()));
     all.push_back(std::move(card));
   }
   return all;

@@ -10,6 +10,6 @@ ipc::Result<std::vector<NetConfiguration>> check_nets(capnp::List<ipc::schema::N
                                                       const std::string& machine);
 
 // The address of card `index` of `machine`: locally administered, and the same on every host and in every version.
-std::array<std::uint8_t, 6> derive_mac(const std::string& machine, std::size_t index);
+ipc::EthernetAddress derive_mac(const std::string& machine, std::size_t index);
 
 }  // namespace monitor

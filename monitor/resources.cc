@@ -8,7 +8,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
-#include <sys/un.h>
+
+#include "ipc/unix_socket.h"
 
 namespace monitor {
 
@@ -79,17 +80,9 @@ Result<Images> open_images(const Configuration& configuration) {
 }
 
 Result<UniqueFd> connect_back_end(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path)
-    return failure(
-        0, fmt::format("device {}: the path of a socket has at most {} bytes", path, sizeof address.sun_path - 1));
-  path.copy(address.sun_path, path.size());
-  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!socket) return ipc::system_failure("make a socket");
   // EAGAIN, from a back end that does not accept, is an error like others: nobody waits for it here.
-  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
-    return ipc::system_failure(fmt::format("device {}: connect to its back end", path));
+  auto socket = ipc::connect_unix(path, SOCK_STREAM | SOCK_NONBLOCK);
+  if (!socket) socket.error().context = fmt::format("device {}: connect to its back end", path);
   return socket;
 }
 

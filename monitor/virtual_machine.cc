@@ -176,7 +176,7 @@ Result<> VirtualMachine::start_card(std::size_t index) {
   capnp::MallocMessageBuilder message;
   auto network = message.initRoot<schema::ToBackend>().initNetwork();
   network.setKind(way.kind());
-  network.setMac(kj::arrayPtr(card.mac.data(), card.mac.size()));
+  network.setMac(kj::arrayPtr(card.mac.bytes.data(), card.mac.bytes.size()));
   network.setMtu(card.mtu);
   network.setQueuePairs(card.queue_pairs);
   auto policy = network.initPolicy();

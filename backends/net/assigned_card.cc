@@ -17,6 +17,7 @@ namespace {
 struct Asked {
   schema::NetworkSetup::Kind kind;
   Options options;
+  Result<Policy> policy;
   std::vector<ipc::UniqueFd> links;
   ipc::UniqueFd front_end;
 };
@@ -26,14 +27,14 @@ Result<Asked> parse(ipc::Frame frame) {
     const auto message = frame.root<schema::ToBackend>();
     if (!message.isNetwork()) return ipc::failure(EPROTO, "the monitor asked for a device that is no network card");
     const auto card = message.getNetwork();
-    Asked asked{.kind = card.getKind(), .options = {}, .links = {}, .front_end = {}};
+    Asked asked{.kind = card.getKind(), .options = {}, .policy = {}, .links = {}, .front_end = {}};
     asked.options.mtu = card.getMtu();
     asked.options.pairs = card.getQueuePairs();
     const auto mac = card.getMac();
     if (mac.size() != asked.options.mac.bytes.size())
       return ipc::failure(EPROTO, "a MAC address of other than 6 bytes");
     std::ranges::copy(mac, asked.options.mac.bytes.begin());
-    asked.options.policy = TRY(read_policy(card.getPolicy()));
+    asked.policy = read_policy(card.getPolicy());  // the operator's, as he typed it
     const bool tap = card.getKind() == schema::NetworkSetup::Kind::TAP;
     if (frame.fds.empty() || frame.fds.size() > 1 + (tap ? card.getQueuePairs() : 1u))
       return ipc::failure(EPROTO, fmt::format("{} descriptors came with the card", frame.fds.size()));
@@ -79,6 +80,7 @@ Result<bool> relink(Device& device, schema::NetworkSetup::Kind kind, ipc::Frame 
 
 program::Setup<program::Assignment> accept_card(ipc::Frame frame, ipc::ControlChannel& control) {
   Asked asked = TRY(as(FailureKind::INTERNAL, parse(std::move(frame))));
+  asked.options.policy = TRY(as(FailureKind::CONFIGURATION, std::move(asked.policy)));
   auto links = TRY(as(FailureKind::HOST, make_links(asked.kind, std::move(asked.links))));
   // An error of the configuration is EINVAL; all else is the host's.
   auto made = Device::create(std::move(links), abilities_of(asked.kind), asked.options);

@@ -25,7 +25,7 @@ struct Card {
   ipc::UniqueFd attention;              // an eventfd: a thread wants the main one to look at what follows
   std::atomic<bool> link_lost = false;  // set by any thread: a peer has gone
 
-  bool link_up() const { return plugged && !links.empty() && links.front() != nullptr; }
+  bool link_up() const { return plugged && !links.empty(); }
 };
 
 }  // namespace net

@@ -133,6 +133,11 @@ void Device::accept(std::uint64_t features) {
   update_status();
 }
 
+void Device::forget_front_end() {
+  config_.mtu = options_.mtu;
+  accept(0);
+}
+
 // 5.1.2: behind all pairs that there are for a driver that knows of several, otherwise behind the first.
 bool Device::is_control(std::uint16_t index) const {
   return accepted(VIRTIO_NET_F_CTRL_VQ) && index == (accepted(VIRTIO_NET_F_MQ) ? 2 * options_.pairs : 2);
@@ -165,9 +170,11 @@ Result<> Device::start(std::uint16_t index, virtio::Vring& ring) {
   if (index % 2 == 0) receiving_rings_ |= std::uint64_t{1} << (index / 2);
   follow_driver();
   // A ring that goes on where another process left it: switches are told that the card is here now.
-  constexpr std::uint32_t kFresh[] = {0, 0x8000'8000};  // of a split ring, and of a packed one
-  if (index == 0 && std::ranges::find(kFresh, ring.queue().position()) == std::end(kFresh))
+  if (index == 0 && !ring.queue().fresh()) {
     send_rarp(card_.control.mac());
+    if (accepted(VIRTIO_NET_F_GUEST_ANNOUNCE)) card_.control.want_announce();
+    ipc::signal(card_.attention);  // to tell the driver, which knows more addresses than we do
+  }
   return {};
 }
 
@@ -213,20 +220,18 @@ Result<bool> Device::attend() {
 void Device::serve_control() {
   virtio::Queue& queue = control_ring_->queue();
   virtio::Chain chain;
-  for (unsigned i = 0; i < kMostCommands; ++i) {
+  bool more = true;
+  for (unsigned i = 0; i < kMostCommands && more; ++i) {
     const auto head = queue.next(chain);
-    if (!head) return control_ring_->fail();
-    if (*head) {
-      execute(**head, chain);
-      continue;
-    }
-    control_ring_->publish();
-    follow_driver();
-    if (!queue.request_kicks()) return;
+    if (!head) control_ring_->fail();
+    more = head && head->has_value();
+    if (more) execute(**head, chain);
   }
   control_ring_->publish();
   follow_driver();
-  ipc::signal(card_.attention);  // there may be more; others have their turn first
+  if (control_ring_->failed()) return;
+  // Others have their turn before the rest.
+  if (more || queue.request_kicks()) ipc::signal(card_.attention);
 }
 
 // 5.1.6.5: class, command and data, cut into buffers anywhere, then a byte for the acknowledgement.
@@ -252,7 +257,6 @@ bool Device::plug(bool in) {
 }
 
 void Device::set_policy(const Policy& policy) {
-  options_.policy = policy;
   card_.guard.set(policy, ipc::monotonic_ns());
 }
 
@@ -296,7 +300,8 @@ void Device::send_rarp(const EthernetAddress& mac) {
   std::ranges::copy(mac.bytes, frame.begin() + 32);  // target
   const iovec part{frame.data(), frame.size()};
   // Where it cannot go now it is lost, as any frame may be.
-  static_cast<void>(card_.links.front()->send({.header = {}, .parts = std::span(&part, 1), .bytes = frame.size()}));
+  Link& link = *card_.links.front();
+  if (link.flush() == Sent::Yes) link.send({.header = {}, .parts = std::span(&part, 1), .bytes = frame.size()});
 }
 
 Result<sandbox::Filter> Device::filter(sandbox::Role role, serve::Group& group, sandbox::Slots slots) {

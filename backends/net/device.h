@@ -43,7 +43,7 @@ class Device final : public serve::Device {
   ipc::Result<> set_mtu(std::uint64_t mtu) override;
 
   serve::Groups& groups() override { return *groups_; }
-  void forget_front_end() override { accept(0); }
+  void forget_front_end() override;
   ipc::Result<bool> attend() override;
   ipc::Result<sandbox::Filter> filter(sandbox::Role role, serve::Group& group, sandbox::Slots slots) override;
   std::string describe() override;

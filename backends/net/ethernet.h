@@ -3,27 +3,18 @@
 
 #include <algorithm>
 #include <array>
-#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
 
+#include "ipc/ethernet_address.h"
+
 namespace net {
 
-struct EthernetAddress {
-  std::array<std::uint8_t, 6> bytes{};
-
-  bool is_multicast() const { return (bytes[0] & 1) != 0; }  // broadcast is one
-  bool is_broadcast() const {
-    return std::ranges::all_of(bytes, [](std::uint8_t byte) { return byte == 0xff; });
-  }
-  friend auto operator<=>(const EthernetAddress&, const EthernetAddress&) = default;
-};
-
-// "52:54:00:12:34:56".
-std::optional<EthernetAddress> parse_ethernet(const std::string& text);
-std::string to_text(const EthernetAddress& address);
+using ipc::EthernetAddress;
+using ipc::parse_ethernet;
+using ipc::to_text;
 
 // The first `bits` bits of `bytes`, of an address of N bytes in network order.
 template <std::size_t N>

@@ -50,8 +50,11 @@ class Link {
   virtual bool headers() const = 0;
   virtual bool trusted() const = 0;
 
-  // Never waits. Full: later, once it is writable again. Refused: this frame will never do. Gone: nobody is there.
+  // Never waits. Full: later, once it is writable again. Refused: this frame will never do. Gone: nobody is there. Not
+  // while flush() says Full.
   virtual Sent send(const Outgoing& frame) = 0;
+  // A frame that was sent may have a rest that had no room. Yes: it is gone; Full: it waits until it is writable again.
+  virtual Sent flush() { return Sent::Yes; }
   // Nothing: there is none now. EPIPE: nobody is there any more; EPROTO: the peer does not keep to the framing.
   virtual ipc::Result<std::optional<Incoming>> receive() = 0;
   // What the guest's driver takes, from now on. While no thread serves.

@@ -5,9 +5,9 @@
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include "ipc/tap.h"
+#include "ipc/unix_socket.h"
 
 #ifndef PACKET_IGNORE_OUTGOING
 #define PACKET_IGNORE_OUTGOING 23
@@ -20,7 +20,7 @@ using ipc::Result;
 using ipc::UniqueFd;
 using Links = std::vector<std::unique_ptr<Link>>;
 
-Result<UniqueFd> open_packet_socket(const std::string& name, bool promiscuous) {
+Result<UniqueFd> open_packet_socket(const std::string& name) {
   const unsigned index = ::if_nametoindex(name.c_str());
   if (index == 0) return ipc::failure(ENODEV, "there is no such interface");
   // Without a protocol nothing comes in before it is bound to the interface.
@@ -32,7 +32,7 @@ Result<UniqueFd> open_packet_socket(const std::string& name, bool promiscuous) {
     return ipc::system_failure("set the packet socket up");
   const packet_mreq membership{
       .mr_ifindex = static_cast<int>(index), .mr_type = PACKET_MR_PROMISC, .mr_alen = 0, .mr_address = {}};
-  if (promiscuous && ::setsockopt(socket.get(), SOL_PACKET, PACKET_ADD_MEMBERSHIP, &membership, sizeof membership) != 0)
+  if (::setsockopt(socket.get(), SOL_PACKET, PACKET_ADD_MEMBERSHIP, &membership, sizeof membership) != 0)
     return ipc::system_failure("receive frames for the card's address");
   sockaddr_ll address{};
   address.sll_family = AF_PACKET;
@@ -40,18 +40,6 @@ Result<UniqueFd> open_packet_socket(const std::string& name, bool promiscuous) {
   address.sll_ifindex = static_cast<int>(index);
   if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
     return ipc::system_failure("bind the packet socket");
-  return socket;
-}
-
-Result<UniqueFd> connect_stream(const std::string& path) {
-  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
-  if (path.size() >= sizeof address.sun_path)
-    return ipc::failure(ENAMETOOLONG, fmt::format("at most {} bytes", sizeof address.sun_path - 1));
-  path.copy(address.sun_path, path.size());
-  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!socket) return ipc::system_failure("make a Unix socket");
-  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
-    return ipc::system_failure("connect");
   return socket;
 }
 
@@ -75,13 +63,13 @@ Result<Links> open(const CommandLine& command) {
       return links;
     }
     case Way::Packet:
-      return single(make_packet_link(TRY(open_packet_socket(command.name, true))));
+      return single(make_packet_link(TRY(open_packet_socket(command.name))));
     case Way::StreamPath:
-      return single(make_stream_link(TRY(connect_stream(command.name)), false));
+      return single(make_stream_link(TRY(ipc::connect_unix(command.name, SOCK_STREAM)), false));
     case Way::StreamFd:
       return single(make_stream_link(UniqueFd(command.descriptors.front()), false));
     case Way::CablePath:
-      return single(make_stream_link(TRY(connect_stream(command.name)), true));
+      return single(make_stream_link(TRY(ipc::connect_unix(command.name, SOCK_STREAM)), true));
     case Way::CableFd:
       return single(make_stream_link(UniqueFd(command.descriptors.front()), true));
     case Way::Null: {

@@ -15,11 +15,12 @@ template <class Prefix>
 Result<std::vector<Prefix>> read(capnp::List<capnp::Text>::Reader list,
                                  std::optional<Prefix> (*parse)(const std::string& text)) {
   if (list.size() > Policy::kMostAddresses)
-    return ipc::failure(EINVAL, fmt::format("{} addresses, {} are right", list.size(), Policy::kMostAddresses));
+    return ipc::failure(
+        0, fmt::format("{} addresses, at most {} of each kind are right", list.size(), Policy::kMostAddresses));
   std::vector<Prefix> prefixes;
   for (const auto text : list) {
     const auto prefix = parse(text.cStr());
-    if (!prefix) return ipc::failure(EINVAL, "no address or prefix");
+    if (!prefix) return ipc::failure(0, fmt::format("{}: no address or prefix", text.cStr()));
     prefixes.push_back(*prefix);
   }
   return prefixes;

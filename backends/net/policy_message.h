@@ -8,7 +8,7 @@
 namespace net {
 
 void write_policy(const Policy& policy, ipc::schema::Policy::Builder message);
-// EINVAL for what is no policy.
+// What is no policy is an error that names it.
 ipc::Result<Policy> read_policy(ipc::schema::Policy::Reader message);
 
 }  // namespace net

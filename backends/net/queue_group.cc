@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "backends/net/receiver.h"
+#include "backends/net/sender.h"
 #include "ipc/clock.h"
 #include "sandbox/policy/net.h"
 
@@ -20,10 +22,6 @@ constexpr unsigned kBudget = 128;  // frames of one queue before the next has it
 // Of an engine's places for a device's own files: links follow kAttention.
 constexpr std::uint16_t link_file(std::size_t link) {
   return static_cast<std::uint16_t>(1 + link);
-}
-
-bool receives(std::uint16_t index) {
-  return index % 2 == 0;  // 5.1.2: receiveq1, transmitq1, receiveq2, ...
 }
 
 Token link_token(std::size_t link) {
@@ -50,30 +48,20 @@ QueueGroup::QueueGroup(Card& card, const Options& options, std::uint16_t thread,
       threads_(options.manner.threads),
       engine_(std::move(engine)),
       poller_(options.manner.poll, options.manner.poll_limit),
+      turns_(std::size_t{2} * options.pairs),
       known_(options.pairs),
       watched_(options.pairs) {
-  for (std::uint16_t pair = 0; pair < options.pairs; ++pair) {
-    const auto receive = static_cast<std::uint16_t>(2 * pair);
+  for (std::uint16_t pair = thread; pair < options.pairs; pair = static_cast<std::uint16_t>(pair + threads_)) {
+    const auto receive = static_cast<std::uint16_t>(2 * pair);  // 5.1.2: receiveq1, transmitq1, receiveq2, ...
     const auto send = static_cast<std::uint16_t>(receive + 1);
-    pairs_.push_back(std::make_unique<Pair>(Receiver(card, pair, options.telemetry->queue(receive)),
-                                            Sender(card, pair, options.telemetry->queue(send)), Turn{}, Turn{}));
+    turns_[receive].queue = std::make_unique<Receiver>(card, pair, options.telemetry->queue(receive));
+    turns_[send].queue = std::make_unique<Sender>(card, pair, options.telemetry->queue(send));
   }
   running_.reserve(options.rings());
 }
 
-QueueGroup::Turn& QueueGroup::turn_of(std::uint16_t index) {
-  return receives(index) ? pairs_[index / 2]->receive : pairs_[index / 2]->send;
-}
-virtio::Vring* QueueGroup::ring_of(std::uint16_t index) {
-  return receives(index) ? pairs_[index / 2]->receiver.ring() : pairs_[index / 2]->sender.ring();
-}
-telemetry::QueueRecorder& QueueGroup::recorder_of(std::uint16_t index) {
-  return receives(index) ? pairs_[index / 2]->receiver.recorder() : pairs_[index / 2]->sender.recorder();
-}
-
-Token QueueGroup::kick_token(std::uint16_t index) {
-  return {
-      .op = Op::Kick, .queue = static_cast<std::uint8_t>(index), .slot = 0, .generation = turn_of(index).generation};
+Token QueueGroup::kick_token(std::uint16_t index) const {
+  return {.op = Op::Kick, .queue = static_cast<std::uint8_t>(index), .slot = 0, .generation = turns_[index].generation};
 }
 // That of the control queue, which may have the number of a data queue: it is told by its slot.
 Token QueueGroup::control_token(std::uint16_t index) const {
@@ -82,12 +70,12 @@ Token QueueGroup::control_token(std::uint16_t index) const {
 
 Result<> QueueGroup::start(std::uint16_t index, virtio::Vring& ring) {
   TRY(engine_->set_file(engine_->kick_slot(index), ring.kick()));
-  Turn& turn = turn_of(index);
-  turn = {.progress = Progress::More, .generation = turn.generation + 1, .look = true, .kicked = false};
-  if (receives(index))
-    pairs_[index / 2]->receiver.start(ring);
-  else
-    pairs_[index / 2]->sender.start(ring);
+  Turn& turn = turns_[index];
+  turn.queue->start(ring);
+  turn.progress = Progress::More;
+  ++turn.generation;
+  turn.look = true;     // the driver may have kicked before we watched
+  turn.kicked = false;  // nobody has asked yet, or a predecessor has long ago
   running_.push_back(index);
   engine_->watch(engine_->kick_slot(index), kick_token(index));
   return {};
@@ -96,19 +84,12 @@ Result<> QueueGroup::start(std::uint16_t index, virtio::Vring& ring) {
 void QueueGroup::stop(std::uint16_t index) {
   engine_->unwatch(engine_->kick_slot(index), kick_token(index));
   engine_->clear_file(engine_->kick_slot(index));
-  if (receives(index))
-    pairs_[index / 2]->receiver.stop();
-  else
-    pairs_[index / 2]->sender.stop();
+  turns_[index].queue->stop();
   std::erase(running_, index);
 }
 
 void QueueGroup::suspend(std::uint16_t index) {
-  Pair& pair = *pairs_[index / 2];
-  if (receives(index))
-    pair.receiver.leave();
-  else
-    pair.sender.leave();
+  turns_[index].queue->leave();
 }
 
 Result<> QueueGroup::watch_control(std::uint16_t index, const ipc::UniqueFd& kick) {
@@ -125,14 +106,18 @@ void QueueGroup::unwatch_control(std::uint16_t index) {
 
 Result<> QueueGroup::watch_links() {
   for (std::size_t link = 0; link < card_.links.size(); ++link) {
-    if (card_.links[link] == nullptr || !card_.links[link]->file()) continue;
+    if (!card_.links[link]->file()) continue;
     TRY(engine_->set_file(engine_->own_slot(link_file(link)), card_.links[link]->file()));
     known_[link] = true;
     watched_[link] = link % card_.receiving % threads_ == thread_;
     if (watched_[link]) engine_->watch(engine_->own_slot(link_file(link)), link_token(link));
   }
-  for (const std::uint16_t index : running_) turn_of(index).look = true;
+  look();
   return {};
+}
+
+void QueueGroup::look() {
+  for (const std::uint16_t index : running_) turns_[index].look = !turns_[index].queue->ring()->failed();
 }
 
 void QueueGroup::forget_links() {
@@ -143,112 +128,93 @@ void QueueGroup::forget_links() {
     known_[link] = false;
     watched_[link] = false;
   }
-  let_go();
-  for (const auto& pair : pairs_) pair->receiver.forget_frame();
+  for (const std::uint16_t index : running_) turns_[index].queue->forget_link();
 }
 
 std::size_t QueueGroup::in_flight() const {
   std::size_t chains = 0;
-  for (const auto& pair : pairs_) chains += pair->receiver.in_flight() + pair->sender.in_flight();
+  for (const std::uint16_t index : running_) chains += turns_[index].queue->in_flight();
   return chains;
 }
 
 Result<> QueueGroup::round(bool closed, const serve::OtherEvents& other) {
-  bool open = !closed;
-  // It is a network: what is under way is lost rather than waited for.
-  const bool lets_go = closed && in_flight() > 0;
-  if (lets_go) let_go();
-  const std::uint64_t asleep_since = lets_go ? 0 : prepare_sleep(closed);
-  if (lets_go) wait_ = Wait{.at_most = 0};
+  const std::uint64_t asleep_since = prepare_sleep(closed);
   const auto events = TRY(engine_->wait(wait_));
   time_ = ipc::monotonic_ns();
   if (asleep_since != 0 && !events.empty()) poller_.slept(asleep_since, time_);
-  for (const Event& event : events) handle(event, other, open);
+  bool open = !closed;
+  for (const Event& event : events) open = handle(event, other) && open;
   if (open) serve();
   publish();
   return {};
 }
 
-void QueueGroup::handle(const Event& event, const serve::OtherEvents& other, bool& open) {
+bool QueueGroup::handle(const Event& event, const serve::OtherEvents& other) {
   const Token& token = event.token;
   if (token.op == Op::Io) {
     if (token.queue == 0 && !event.more && watched_[token.slot] && event.result > 0)
       engine_->watch(engine_->own_slot(link_file(token.slot)), token);
-    for (const std::uint16_t index : running_) turn_of(index).look = true;
-    return;
+    look();
+    return true;
   }
   if (token.op != Op::Kick) {
     if (token.op == Op::Own && !event.more) engine_->watch(engine_->own_slot(kAttention), token);
-    open = other(event) && open;
-    return;
+    return other(event);
   }
-  const bool of_control = token.slot == 1;
-  if (token.generation != (of_control ? control_generation_ : turn_of(token.queue).generation)) return;
-  if (of_control) {
+  if (token.slot == 1) {  // of the control queue
+    if (token.generation != control_generation_) return true;
     if (!event.more && event.result > 0) engine_->watch(engine_->kick_slot(token.queue), token);
-    other({.token = {.op = Op::Own}, .result = 0, .more = true});
-    return;
+    return other({.token = {.op = Op::Own}, .result = 0, .more = true});
   }
-  virtio::Vring* const ring = ring_of(token.queue);
-  if (ring == nullptr) return;
-  if (event.result < 0) return ring->fail();  // it is nothing that can be waited for
-  recorder_of(token.queue).kicked();
-  turn_of(token.queue).look = !ring->failed();
+  Turn& turn = turns_[token.queue];
+  virtio::Vring* const ring = turn.queue->ring();
+  if (ring == nullptr || token.generation != turn.generation) return true;
+  if (event.result < 0) {  // it is nothing that can be waited for
+    ring->fail();
+    return true;
+  }
+  turn.queue->recorder().kicked();
+  turn.look = !ring->failed();
   if (!event.more) engine_->watch(engine_->kick_slot(token.queue), token);
+  return true;
 }
 
 std::uint64_t QueueGroup::prepare_sleep(bool closed) {
   wait_ = Wait{.at_most = 0};
-  const bool more = std::ranges::any_of(running_, [&](auto index) { return turn_of(index).look; });
+  if (closed && in_flight() > 0) {  // it is a network: what is under way is lost rather than waited for
+    for (const std::uint16_t index : running_) turns_[index].queue->let_go();
+    return 0;
+  }
   if (!closed) {
-    if (more) return 0;
+    if (std::ranges::any_of(running_, [&](auto index) { return turns_[index].look; })) return 0;
     if (poller_.looks()) time_ = ipc::monotonic_ns();
     if (poller_.looks() && poller_.goes_on(time_)) {
-      for (const std::uint16_t index : running_) turn_of(index).look = !ring_of(index)->failed();
+      look();
       return 0;
     }
     if (ask_for_kicks()) return 0;
   }
   const std::uint64_t time = ipc::monotonic_ns();
   wait_.at_most = Wait::kForEver;
-  const auto until = [&](std::uint64_t then) {
-    wait_.at_most = std::min(wait_.at_most, then > time ? then - time : std::uint64_t{0});
-  };
-  if (closed) return time;
   for (const std::uint16_t index : running_) {
-    const Pair& pair = *pairs_[index / 2];
-    const Progress progress = turn_of(index).progress;
-    if (progress == Progress::Throttled) until(receives(index) ? pair.receiver.ask_at() : pair.sender.ask_at());
-    if (progress == Progress::Blocked && receives(index) && pair.receiver.in_flight() > 0)
-      until(pair.receiver.ask_at());
+    const auto& then = turns_[index].queue->ask_at();
+    if (!closed && then) wait_.at_most = std::min(wait_.at_most, *then > time ? *then - time : std::uint64_t{0});
   }
   return time;
 }
 
-// Of a ring with frames to send for the next chain, of one that takes frames for buffers where there are too few. True
-// if there is work already.
+// Of a ring whose next chain can be of use. True if there is work already.
 bool QueueGroup::ask_for_kicks() {
   bool work = false;
   for (const std::uint16_t index : running_) {
-    Turn& turn = turn_of(index);
-    virtio::Vring& ring = *ring_of(index);
-    const bool wanted = receives(index) ? turn.progress == Progress::Blocked : turn.progress == Progress::Idle;
-    if (!wanted || turn.kicked || ring.failed()) continue;
+    Turn& turn = turns_[index];
+    virtio::Vring& ring = *turn.queue->ring();
+    if (!turn.queue->wants_chains(turn.progress) || turn.kicked || ring.failed()) continue;
     turn.kicked = true;
     turn.look = ring.queue().request_kicks();
     work |= turn.look;
   }
   return work;
-}
-
-void QueueGroup::let_go() {
-  for (const std::uint16_t index : running_) {
-    Pair& pair = *pairs_[index / 2];
-    if (receives(index))
-      pair.receiver.let_go();
-    else
-      pair.sender.let_go();
-  }
 }
 
 void QueueGroup::serve() {
@@ -262,22 +228,17 @@ void QueueGroup::serve() {
 }
 
 void QueueGroup::serve(std::uint16_t index) {
-  Turn& turn = turn_of(index);
-  Pair& pair = *pairs_[index / 2];
-  virtio::Vring& ring = *ring_of(index);
-  const bool waited = turn.progress == Progress::Throttled ||
-                      (turn.progress == Progress::Blocked && receives(index) && pair.receiver.in_flight() > 0);
-  const bool due = waited && (receives(index) ? pair.receiver.ask_at() : pair.sender.ask_at()) <= time_;
-  if ((!turn.look && !due) || ring.failed()) return;
-  turn.look = false;
+  Turn& turn = turns_[index];
+  virtio::Vring& ring = *turn.queue->ring();
+  const auto& then = turn.queue->ask_at();
+  if ((!turn.look && !(then && *then <= time_)) || ring.failed()) return;
   if (turn.kicked) {
     ring.queue().suppress_kicks();
     turn.kicked = false;
   }
-  turn.progress =
-      receives(index) ? pair.receiver.serve(kBudget, time_, frames_) : pair.sender.serve(kBudget, time_, frames_);
+  turn.progress = turn.queue->serve(kBudget, time_, frames_);
   turn.look = turn.progress == Progress::More;
-  if (!receives(index) && turn.progress == Progress::Blocked) {
+  if (turn.progress == Progress::Blocked && index % 2 == 1) {  // a transmit queue: its link is full
     const std::size_t link = (index / 2u) % card_.links.size();
     engine_->await_room(engine_->own_slot(link_file(link)), room_token(link));
   }
@@ -285,7 +246,7 @@ void QueueGroup::serve(std::uint16_t index) {
 
 void QueueGroup::publish() {
   for (const std::uint16_t index : running_)
-    if (ring_of(index)->publish()) recorder_of(index).interrupted();
+    if (turns_[index].queue->ring()->publish()) turns_[index].queue->recorder().interrupted();
 }
 
 }  // namespace net

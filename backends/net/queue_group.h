@@ -5,9 +5,8 @@
 #include <vector>
 
 #include "backends/net/card.h"
+#include "backends/net/frame_queue.h"
 #include "backends/net/options.h"
-#include "backends/net/receiver.h"
-#include "backends/net/sender.h"
 #include "backends/serve/group.h"
 
 namespace net {
@@ -38,29 +37,25 @@ class QueueGroup final : public serve::Group {
   ipc::Result<> watch_links();
 
  private:
-  // One direction of a pair.
+  // A ring that moves frames.
   struct Turn {
+    std::unique_ptr<FrameQueue> queue;  // none: another thread's
     Progress progress = Progress::Idle;
     std::uint32_t generation = 0;  // counts starts: an event of an earlier one is not ours
     bool look = false;             // something may have come
     bool kicked = true;            // the driver kicks for the next chain
   };
-  struct Pair {
-    Receiver receiver;
-    Sender sender;
-    Turn receive, send;
-  };
 
   QueueGroup(Card& card, const Options& options, std::uint16_t thread, std::unique_ptr<serve::Engine> engine);
-  virtio::Vring* ring_of(std::uint16_t index);
-  Turn& turn_of(std::uint16_t index);
-  telemetry::QueueRecorder& recorder_of(std::uint16_t index);
-  serve::Token kick_token(std::uint16_t index);
+  serve::Token kick_token(std::uint16_t index) const;
   serve::Token control_token(std::uint16_t index) const;
-  void handle(const serve::Event& event, const serve::OtherEvents& other, bool& open);
+  // False: no new frames before somebody else has looked.
+  bool handle(const serve::Event& event, const serve::OtherEvents& other);
+  // Something may have come of which no event tells.
+  void look();
+  // Sets wait_. When it sleeps: since when, otherwise 0.
   std::uint64_t prepare_sleep(bool closed);
   bool ask_for_kicks();
-  void let_go();
   void serve();
   void serve(std::uint16_t index);
   void publish();
@@ -71,10 +66,10 @@ class QueueGroup final : public serve::Group {
   std::unique_ptr<serve::Engine> engine_;
   serve::Poller poller_;
   serve::Wait wait_;
-  std::vector<std::unique_ptr<Pair>> pairs_;  // of the card: those of other groups never run here
-  std::vector<std::uint16_t> running_;        // rings
-  std::vector<bool> known_;                   // links that the engine has
-  std::vector<bool> watched_;                 // those that this thread receives from
+  std::vector<Turn> turns_;             // of all rings of the card but the control queue
+  std::vector<std::uint16_t> running_;  // rings
+  std::vector<bool> known_;             // links that the engine has
+  std::vector<bool> watched_;           // those that this thread receives from
   std::size_t first_ = 0;
   std::uint32_t control_generation_ = 0;
   std::uint64_t frames_ = 0;  // handled, ever

@@ -1,57 +1,26 @@
 #include "backends/net/receiver.h"
 
 #include <cstddef>
-#include <cstring>
-
-#include "ipc/eventfd.h"
 
 namespace net {
 namespace {
 
-constexpr std::uint64_t kAskAgain = 100'000'000;  // nanoseconds: limits that were lifted hold no longer than that
-constexpr std::uint64_t kPatience = 10'000'000;   // nanoseconds, for the rest of the buffers that a frame needs
+constexpr std::uint64_t kPatience = 10'000'000;  // nanoseconds, for the rest of the buffers that a frame needs
 constexpr std::size_t kNumBuffers = offsetof(Header, num_buffers);
 
 }  // namespace
 
-void Receiver::stop() {
-  ring_ = nullptr;
-  forget_frame();
-}
-
-void Receiver::forget_frame() {
-  frame_.reset();
-  delivered_ = 0;
-}
-
-void Receiver::let_go() {
-  if (taken_.empty()) return;
-  for (const Taken& taken : taken_) ring_->queue().complete(taken.head, 0);
-  taken_.clear();
-  drop(Drop::NoRoom);
-  waits_ = false;
-}
-
-void Receiver::leave() {
-  for (const Taken& taken : taken_) ring_->queue().leave(taken.head);
-  taken_.clear();
-  waits_ = false;
-  delivered_ = 0;
-}
-
 Progress Receiver::serve(unsigned budget, std::uint64_t now_ns, std::uint64_t& frames) {
+  ask_at_.reset();
   for (; budget > 0; --budget) {
-    if (!frame_ && !fetch()) return Progress::Idle;
-    if (!admitted_ && card_.limiter != nullptr && card_.limiter->active()) {
-      if (const std::uint64_t wait = card_.limiter->admit(limits::Direction::Read, frame_->frame.size(), now_ns);
-          wait != 0) {
-        ask_at_ = now_ns + std::min(wait, kAskAgain);
-        return Progress::Throttled;
-      }
-      admitted_ = true;
+    if (!frame_) {
+      if (!fetch()) return Progress::Idle;
+      ++frames;
     }
+    if (!frame_) continue;
+    admitted_ = admitted_ || admit(limits::Direction::Read, frame_->frame.size(), now_ns);
+    if (!admitted_) return Progress::Throttled;
     if (!deliver(now_ns)) return Progress::Blocked;
-    ++frames;
     if (ring_->failed()) return Progress::Idle;
   }
   return Progress::More;
@@ -60,33 +29,26 @@ Progress Receiver::serve(unsigned budget, std::uint64_t now_ns, std::uint64_t& f
 // A driver may use fewer pairs than there are links: its rings share them out.
 bool Receiver::fetch() {
   const std::size_t stride = card_.receiving;
-  if (pair_ >= stride || !card_.link_up()) return false;
-  const std::size_t links = card_.links.size();
-  if (pair_ >= links) return false;
-  const std::size_t mine = (links - pair_ + stride - 1) / stride;
-  for (std::size_t tried = 0; tried < mine; ++tried) {
+  if (pair_ >= stride || pair_ >= card_.links.size()) return false;
+  const std::size_t mine = (card_.links.size() - pair_ + stride - 1) / stride;
+  for (std::size_t tried = 0; tried < mine; ++tried, ++next_link_) {
     Link& link = *card_.links[pair_ + (next_link_ % mine) * stride];
-    while (true) {
-      auto received = link.receive();
-      if (!received) {
-        card_.link_lost.store(true, std::memory_order_relaxed);
-        ipc::signal(card_.attention);
-        return false;
-      }
-      if (!*received) break;
-      frame_ = **received;
-      admitted_ = false;
-      delivered_ = 0;
-      const auto judged = judge(link);
-      if (judged) return true;
-      drop(judged.error());
+    const auto received = link.receive();
+    if (!received) {
+      lose_link();
+      return false;
     }
-    ++next_link_;
+    if (!*received) continue;
+    frame_ = **received;
+    admitted_ = false;
+    if (const auto judged = judge(link); !judged) drop(judged.error());
+    return true;
   }
   return false;
 }
 
 std::expected<void, Drop> Receiver::judge(Link& link) {
+  if (!card_.link_up()) return std::unexpected(Drop::LinkDown);
   const std::span<std::byte> frame = frame_->frame;
   const Head head = frame.first(std::min(frame.size(), kHeadBytes));
   const Frame parsed = TRY(parse_frame(head));
@@ -112,19 +74,18 @@ bool Receiver::deliver(std::uint64_t now_ns) {
     if (ring_->failed() || !frame_) return true;
     if (taken_.empty()) return false;
     // A driver that gets nothing back may give nothing more: it waits for us, as we for it.
-    if (!std::exchange(waits_, true)) ask_at_ = now_ns + kPatience;
-    if (now_ns < ask_at_) return false;
+    if (!patience_) patience_ = now_ns + kPatience;
+    ask_at_ = patience_;
+    if (now_ns < *patience_) return false;
     let_go();
     return true;
   }
-  waits_ = false;
   const std::array<std::byte, 2> buffers{static_cast<std::byte>(taken_.size()),
                                          static_cast<std::byte>(taken_.size() >> 8)};
   for (std::size_t i = 0; i < buffers.size(); ++i) num_buffers_[i].fill(buffers[i]);
   for (const Taken& taken : taken_) ring_->queue().complete(taken.head, taken.written);
   taken_.clear();
-  recorder_.count(index_of(Counter::Packets));
-  recorder_.count(index_of(Counter::Bytes), frame_->frame.size());
+  passed(frame_->frame.size());
   forget_frame();
   return true;
 }
@@ -176,6 +137,27 @@ void Receiver::write(const virtio::Chain& chain) {
 void Receiver::drop(Drop why) {
   recorder_.count(index_of(why));
   forget_frame();
+}
+
+void Receiver::forget_frame() {
+  frame_.reset();
+  patience_.reset();
+  delivered_ = 0;
+}
+
+void Receiver::let_go() {
+  if (taken_.empty()) return;
+  for (const Taken& taken : taken_) ring_->queue().complete(taken.head, 0);
+  taken_.clear();
+  drop(Drop::NoRoom);
+}
+
+// The frame itself is begun anew.
+void Receiver::leave() {
+  for (const Taken& taken : taken_) ring_->queue().leave(taken.head);
+  taken_.clear();
+  patience_.reset();
+  delivered_ = 0;
 }
 
 }  // namespace net

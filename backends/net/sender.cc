@@ -2,36 +2,30 @@
 
 #include <cstring>
 
-#include "ipc/eventfd.h"
-
 namespace net {
-namespace {
-
-constexpr std::uint64_t kAskAgain = 100'000'000;  // nanoseconds: limits that were lifted hold no longer than that
-
-}  // namespace
 
 Progress Sender::serve(unsigned budget, std::uint64_t now_ns, std::uint64_t& frames) {
-  virtio::Queue& queue = ring_->queue();
+  ask_at_.reset();
   for (; budget > 0; --budget) {
     if (!held_) {
-      const auto head = queue.next(chain_);
-      if (!head) {
-        ring_->fail();
-        return Progress::Idle;
-      }
-      if (!*head) return Progress::Idle;
+      if (Link* const way = link(); way != nullptr && way->flush() == Sent::Full) return Progress::Blocked;
+      if (take(now_ns) == Progress::Idle) return Progress::Idle;
       ++frames;
-      held_ = (*head)->index;
-      admitted_ = false;
-      const auto assembled = (*head)->chain ? assemble(now_ns) : std::unexpected(Drop::BadChain);
-      if (!assembled) {
-        drop(assembled.error());
-        continue;
-      }
     }
+    if (!held_) continue;
     if (const Progress progress = pass_on(now_ns); progress != Progress::More) return progress;
   }
+  return Progress::More;
+}
+
+Progress Sender::take(std::uint64_t now_ns) {
+  const auto head = ring_->queue().next(chain_);
+  if (!head) ring_->fail();
+  if (!head || !*head) return Progress::Idle;
+  held_ = (*head)->index;
+  admitted_ = false;
+  const auto assembled = (*head)->chain ? assemble(now_ns) : std::unexpected(Drop::BadChain);
+  if (!assembled) drop(assembled.error());
   return Progress::More;
 }
 
@@ -72,44 +66,38 @@ std::expected<void, Drop> Sender::assemble(std::uint64_t now_ns) {
 }
 
 Progress Sender::pass_on(std::uint64_t now_ns) {
-  if (!card_.link_up()) {
+  Link* const way = link();
+  if (way == nullptr) {
     drop(Drop::LinkDown);
     return Progress::More;
   }
-  if (!admitted_ && card_.limiter != nullptr && card_.limiter->active()) {
-    if (const std::uint64_t wait = card_.limiter->admit(limits::Direction::Write, frame_.bytes, now_ns); wait != 0) {
-      ask_at_ = now_ns + std::min(wait, kAskAgain);
-      return Progress::Throttled;
-    }
-    admitted_ = true;
-  }
-  switch (card_.links[pair_ % card_.links.size()]->send(frame_)) {
+  admitted_ = admitted_ || admit(limits::Direction::Write, frame_.bytes, now_ns);
+  if (!admitted_) return Progress::Throttled;
+  switch (way->send(frame_)) {
     case Sent::Yes:
-      recorder_.count(index_of(Counter::Packets));
-      recorder_.count(index_of(Counter::Bytes), frame_.bytes);
-      finish(*std::exchange(held_, std::nullopt));
-      return Progress::More;
+      passed(frame_.bytes);
+      finish();
+      break;
     case Sent::Full:
       return Progress::Blocked;
     case Sent::Gone:
-      card_.link_lost.store(true, std::memory_order_relaxed);
-      ipc::signal(card_.attention);
+      lose_link();
       drop(Drop::LinkDown);
-      return Progress::More;
+      break;
     case Sent::Refused:
+      drop(Drop::Refused);
       break;
   }
-  drop(Drop::Refused);
   return Progress::More;
 }
 
 void Sender::drop(Drop why) {
   recorder_.count(index_of(why));
-  finish(*std::exchange(held_, std::nullopt));
+  finish();
 }
 
-void Sender::finish(std::uint16_t head) {
-  ring_->queue().complete(head, 0);
+void Sender::finish() {
+  ring_->queue().complete(*std::exchange(held_, std::nullopt), 0);
 }
 
 void Sender::let_go() {
@@ -118,10 +106,6 @@ void Sender::let_go() {
 
 void Sender::leave() {
   if (held_) ring_->queue().leave(*std::exchange(held_, std::nullopt));
-}
-
-void Sender::stop() {
-  ring_ = nullptr;
 }
 
 }  // namespace net

@@ -30,7 +30,6 @@ class StreamLink final : public Link {
   bool trusted() const override { return false; }
 
   Sent send(const Outgoing& frame) override {
-    if (const Sent before = send_rest(); before != Sent::Yes) return before;
     std::array<iovec, kMaxParts + 2> parts;
     std::size_t count = 0;
     Header header = frame.header;
@@ -46,6 +45,17 @@ class StreamLink final : public Link {
     if (sent < 0) return errno == EAGAIN || errno == EINTR ? Sent::Full : Sent::Gone;
     keep_rest(std::span(parts).first(count), static_cast<std::size_t>(sent));
     return Sent::Yes;
+  }
+
+  Sent flush() override {
+    if (rest_.empty()) return Sent::Yes;
+    const ssize_t sent = ::send(stream_.get(), rest_.data(), rest_.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+      rest_.clear();  // whoever sends next, or receives, finds that nobody is there
+      return Sent::Gone;
+    }
+    rest_.erase(rest_.begin(), rest_.begin() + std::max<ssize_t>(sent, 0));
+    return rest_.empty() ? Sent::Yes : Sent::Full;
   }
 
   Result<std::optional<Incoming>> receive() override {
@@ -73,14 +83,6 @@ class StreamLink final : public Link {
       const auto* const bytes = static_cast<const std::byte*>(part.iov_base);
       rest_.insert(rest_.end(), bytes + gone, bytes + part.iov_len);
     }
-  }
-
-  Sent send_rest() {
-    if (rest_.empty()) return Sent::Yes;
-    const ssize_t sent = ::send(stream_.get(), rest_.data(), rest_.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (sent < 0) return errno == EAGAIN || errno == EINTR ? Sent::Full : Sent::Gone;
-    rest_.erase(rest_.begin(), rest_.begin() + sent);
-    return rest_.empty() ? Sent::Yes : Sent::Full;
   }
 
   Incoming take(std::size_t length, std::size_t own) {

@@ -2,7 +2,8 @@
 
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
+
+#include "ipc/unix_socket.h"
 
 namespace program {
 
@@ -18,16 +19,10 @@ constexpr std::string_view kClosed = "the back end has closed the connection";
 }  // namespace
 
 Result<ControlClient> ControlClient::connect(const std::string& path) {
-  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
-  if (path.size() >= sizeof address.sun_path) return ipc::failure(ENAMETOOLONG, path);
-  path.copy(address.sun_path, path.size());
-  ipc::UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-  if (!socket) return ipc::system_failure("make a Unix socket");
-  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-    if (errno == EPROTOTYPE) return ipc::failure(0, fmt::format("{}: it is no control socket", path));
-    return ipc::system_failure(path);
-  }
-  return ControlClient(path, ipc::ControlChannel(std::move(socket)));
+  auto socket = ipc::connect_unix(path, SOCK_SEQPACKET);
+  if (!socket && socket.error().code == EPROTOTYPE)
+    return ipc::failure(0, fmt::format("{}: it is no control socket", path));
+  return ControlClient(path, ipc::ControlChannel(TRY(std::move(socket))));
 }
 
 Result<> ControlClient::ask(const Fill& fill, const Read& read) {

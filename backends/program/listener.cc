@@ -3,15 +3,17 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 #include <charconv>
 #include <cstdlib>
 #include <string_view>
 
+#include "ipc/unix_socket.h"
+
 namespace program {
 namespace {
 
+using ipc::generic;
 using ipc::Result;
 using ipc::UniqueFd;
 
@@ -25,20 +27,6 @@ Result<UniqueFd> make_socket(Purpose purpose) {
   if (purpose == Purpose::Control && ::fchmod(socket.get(), S_IRUSR | S_IWUSR) != 0)
     return ipc::system_failure("restrict the control socket");
   return socket;
-}
-
-Result<sockaddr_un> address_of(const std::string& path, Purpose purpose) {
-  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
-  if (path.size() >= sizeof address.sun_path)
-    return ipc::failure(ENAMETOOLONG, fmt::format("{}: at most {} bytes",
-                                                  purpose == Purpose::FrontEnd ? "--socket-path" : "--control-path",
-                                                  sizeof address.sun_path - 1));
-  path.copy(address.sun_path, path.size());
-  return address;
-}
-
-const sockaddr* generic(const sockaddr_un& address) {
-  return reinterpret_cast<const sockaddr*>(&address);
 }
 
 // A process that was killed leaves its socket's path behind.
@@ -64,7 +52,7 @@ Result<int> option(const UniqueFd& socket, int name) {
 }  // namespace
 
 Result<Listener> Listener::bind(const std::string& path, Purpose purpose) {
-  const sockaddr_un address = TRY(address_of(path, purpose));
+  const sockaddr_un address = TRY(ipc::unix_address(path));
   TRY(remove_stale(path, address, purpose));
   UniqueFd socket = TRY(make_socket(purpose));
   if (::bind(socket.get(), generic(address), sizeof address) != 0)

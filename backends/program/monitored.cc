@@ -29,25 +29,25 @@ struct Service {
 };
 
 // The monitor says something, or has gone.
-bool listen(serve::Server& server, ipc::ControlChannel& control, const Assignment& assignment) {
+bool listen(serve::Server& server, ipc::ControlChannel& control, const Told& told) {
   auto frame = control.receive(false);
   if (!frame) return frame.error().code == EAGAIN;
-  if (!*frame || !assignment.told) return false;
-  const auto done = server.reconfigure([&] { return assignment.told(std::move(**frame)); });
+  if (!*frame || !told) return false;
+  const auto done = server.reconfigure([&] { return told(std::move(**frame)); });
   if (!done) say("the monitor: " + ipc::describe(done.error()));
   return done.has_value();
 }
 
 Setup<Service> set_up(ipc::ControlChannel& control, const Accept& accept) {
   auto frame = TRY(as(Kind::INTERNAL, first_frame(control)));
-  auto assignment = std::make_shared<Assignment>(TRY(accept(std::move(frame), control)));
-  auto server = TRY(as(
-      Kind::HOST, serve::Server::create(std::move(assignment->device), virtio::Sealing::Required, control.socket())));
+  Assignment assignment = TRY(accept(std::move(frame), control));
+  auto server = TRY(
+      as(Kind::HOST, serve::Server::create(std::move(assignment.device), virtio::Sealing::Required, control.socket())));
   TRY(as(Kind::HOST, sandbox::lock_down()));
   TRY(as(Kind::HOST, server->seal(sandbox::Role::Monitored, sandbox::Slots())));
-  ipc::UniqueFd front_end = std::move(assignment->front_end);
-  server->on_control([&control, assignment, server = server.get()] { return listen(*server, control, *assignment); });
-  return Service{std::move(server), std::move(front_end)};
+  server->on_control(
+      [&control, told = std::move(assignment.told), server = server.get()] { return listen(*server, control, told); });
+  return Service{std::move(server), std::move(assignment.front_end)};
 }
 
 void say_failed(ipc::ControlChannel& control, const SetupError& failure) {

@@ -27,13 +27,14 @@ Setup<T> as(ipc::schema::Failure::Kind kind, ipc::Result<T> result) {
     return std::move(result).value();
 }
 
+// What the monitor says later, to be done while no thread serves. True: the configuration space has changed.
+using Told = std::function<ipc::Result<bool>(ipc::Frame frame)>;
+
 // A device that is to be served to one front end.
 struct Assignment {
   std::unique_ptr<serve::Device> device;
   ipc::UniqueFd front_end;
-  // What the monitor says later, to be done while no thread serves. True: the configuration space has changed.
-  // Empty: it has nothing more to say, and ends us when it goes.
-  std::function<ipc::Result<bool>(ipc::Frame frame)> told = {};
+  Told told = {};  // empty: the monitor has nothing more to say, and ends us when it goes
 };
 
 // Makes what the monitor's first message asks for. `control` outlives the device.

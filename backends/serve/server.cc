@@ -45,7 +45,7 @@ Result<Server::Ended> Server::run(ipc::UniqueFd front_end) {
   ended_ = {};
   running_ = true;
   message_waits_ = false;
-  refusals_logged_ = 0;
+  lines_logged_ = 0;
   listen();
   while (running_) TRY(round());
   TRY(settle());
@@ -64,7 +64,11 @@ Result<> Server::reconfigure(const std::function<Result<bool>()>& change) {
 Result<> Server::round() {
   const bool holding = connection_->session.holding();
   TRY(groups().main().round(holding, on_event_));
-  if (std::exchange(device_waits_, false)) TRY(reconfigure([this] { return device_->attend(); }));
+  if (std::exchange(device_waits_, false)) {
+    // Where the front end cannot be told, that is its loss.
+    const auto attended = reconfigure([this] { return device_->attend(); });
+    if (!attended) log("the device: " + ipc::describe(attended.error()));
+  }
   if (holding || message_waits_) converse();
   return {};
 }
@@ -138,11 +142,14 @@ void Server::converse() {
 }
 
 void Server::log_refusal() {
+  if (const auto refusal = connection_->session.take_refusal()) log("refused: " + ipc::describe(*refusal));
+}
+
+void Server::log(const std::string& line) {
   constexpr unsigned kMostLogged = 32;  // a front end cannot flood the log
-  const auto refusal = connection_->session.take_refusal();
-  if (!refusal || refusals_logged_ == kMostLogged) return;
-  ++refusals_logged_;
-  say("refused: " + ipc::describe(*refusal));
+  if (lines_logged_ == kMostLogged) return;
+  ++lines_logged_;
+  say(line);
 }
 
 }  // namespace serve

@@ -62,6 +62,7 @@ class Server {
   ipc::Result<> round();
   ipc::Result<> settle();
   void log_refusal();
+  void log(const std::string& line);
 
   std::unique_ptr<Device> device_;
   virtio::Sealing sealing_;
@@ -73,7 +74,7 @@ class Server {
   bool message_waits_ = false;
   bool device_waits_ = false;
   Ended ended_;
-  unsigned refusals_logged_ = 0;
+  unsigned lines_logged_ = 0;
 };
 
 }  // namespace serve

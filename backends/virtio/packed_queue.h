@@ -17,9 +17,9 @@ namespace virtio {
 class PackedQueue {
  public:
   // A queue of `size` descriptors whose areas lie in `memory`, which must outlive it and not lose their
-  // regions. `position` is what position() gave when the ring was stopped; 0x80008000 for a new one.
-  // EINVAL for a size that is not 1 to kMaxQueueSize, an area that is misaligned (2.8.10) or not inside
-  // one region, a position beyond the ring.
+  // regions. `position` is what position() gave when the ring was stopped; 0x80008000 for a new one. An upper half of 0
+  // means what the lower half does, as DPDK sends it. EINVAL for a size that is not 1 to kMaxQueueSize, an area that is
+  // misaligned (2.8.10) or not inside one region, a position beyond the ring.
   static ipc::Result<PackedQueue> create(const ipc::GuestMemory& memory, std::uint16_t size,
                                          const RingAddresses& addresses, RingFeatures features, std::uint32_t position);
 

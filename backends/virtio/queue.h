@@ -46,6 +46,9 @@ class Queue {
   std::uint32_t position() const {
     return visit([](const auto& ring) { return ring.position(); });
   }
+  // It stands where a driver's new ring begins.
+  bool fresh() const { return position() == fresh_position(std::holds_alternative<PackedQueue>(ring_)); }
+  static constexpr std::uint32_t fresh_position(bool packed) { return packed ? 0x8000'8000 : 0; }
 
   // Takes the next chain that the driver made available and puts its buffers into `chain`; nothing if
   // there is none. After a RingError the queue is of no more use.

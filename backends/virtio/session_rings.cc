@@ -18,11 +18,7 @@ using ipc::vhost_user::SingleMemoryRegion;
 using ipc::vhost_user::VringAddr;
 using ipc::vhost_user::VringState;
 
-namespace {
-
-constexpr std::uint32_t kFreshPacked = 0x8000'8000;  // both positions at the ring's start, both wrap counters 1
-
-}  // namespace
+namespace {}  // namespace
 
 Result<> Session::set_mem_table(Message& message) {
   MemoryTableHeader header;
@@ -93,7 +89,7 @@ Result<Queue> Session::make_queue(const Vring& ring, const MemoryTable& memory) 
       .indirect = (features_ & kIndirectDesc) != 0,
       .event_idx = (features_ & kEventIdx) != 0,
   };
-  const std::uint32_t fresh = packed() ? kFreshPacked : 0;
+  const std::uint32_t fresh = Queue::fresh_position(packed());
   const std::uint32_t position = ring.running() ? ring.queue_->position() : ring.base_.value_or(fresh);
   const RingAddresses guest{*descriptors, *available, *used};
   const auto region = TRY(inflight_part(ring));
@@ -183,7 +179,7 @@ Result<> Session::get_vring_base(Message& message) {
   Vring* ring = TRY(ring_at(state.index));
   stop_ring(*ring);
   ring->kick_ = ipc::UniqueFd();  // the ring starts again with a new SET_VRING_KICK
-  const std::uint32_t fresh = packed() ? kFreshPacked : 0;
+  const std::uint32_t fresh = Queue::fresh_position(packed());
   const std::uint32_t position = ring->base_ ? *ring->base_ : ring->stopped_at_.value_or(fresh);
   return reply(message, ipc::vhost_user::payload_of(VringState{state.index, position}));
 }

@@ -27,8 +27,8 @@ struct NetFixture {
     std::uint16_t queue_size = 64;
     std::uint64_t features = 0;  // accepted by the driver, beside VERSION_1
     bool cable = false;          // with headers
+    std::size_t endless = 0;     // frames of so many bytes come without end, instead of the network's
     net::Policy policy = {};
-    std::uint16_t control_queue = 2;  // where one runs
   };
 
   NetFixture() : NetFixture(Setup{}) {}
@@ -112,6 +112,28 @@ struct NetFixture {
     return ram.object<std::uint8_t>(answer);
   }
 
+  // What the driver reads of the configuration space; all zero if it is not told.
+  virtio_net_config config() {
+    constexpr std::uint32_t kBytes = 24;
+    const ipc::vhost_user::ConfigHeader request{.offset = 0, .size = kBytes, .flags = 0};
+    Bytes payload(sizeof request + kBytes);
+    std::memcpy(payload.data(), &request, sizeof request);
+    virtio_net_config told{};
+    if (!front_end->send(static_cast<std::uint32_t>(ipc::vhost_user::Request::GetConfig), payload)) return told;
+    const auto answer = front_end->receive();
+    if (answer && answer->payload.size() == payload.size())
+      std::memcpy(&told, answer->payload.data() + sizeof request, kBytes);
+    return told;
+  }
+  // The status has `bits` within a second; or not.
+  bool status_becomes(std::uint16_t bits) {
+    for (int tries = 0; tries < 100; ++tries) {
+      if (config().status == bits) return true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return false;
+  }
+
   std::uint64_t counted(std::uint16_t ring, std::size_t counter) const {
     return telemetry::Reader::attach(segment->file())->read()[ring].counters[counter];
   }
@@ -131,7 +153,8 @@ struct NetFixture {
   void serve(ipc::UniqueFd socket, ipc::UniqueFd stream) {
     outcome = [&]() -> ipc::Result<> {
       std::vector<std::unique_ptr<net::Link>> links;
-      links.push_back(TRY(net::make_stream_link(std::move(stream), setup.cable)));
+      links.push_back(setup.endless != 0 ? net::make_null_link(setup.endless)
+                                         : TRY(net::make_stream_link(std::move(stream), setup.cable)));
       auto device =
           TRY(net::Device::create(std::move(links), setup.cable ? net::Abilities::Kernel : net::Abilities::Frames,
                                   {.mac = kCard, .policy = setup.policy, .telemetry = &*segment}));

@@ -63,9 +63,7 @@ SCENARIO("control queue: a flood of commands leaves frames their turn", "[net][c
   support::FakeQueue& queue = net.queues[2];
   const std::uint64_t place = net.ram.allocate(16);
   const std::vector<support::Descriptor> parts{{place, 3}, {place + 8, 1, support::kWrite}};
-  const std::uint16_t head = queue.link(parts);
   for (int i = 0; i < 120; ++i) queue.offer(queue.link(parts));
-  (void)head;
   queue.kick();
   const auto frame = make_frame(100, kPeer, kCard);
   net.transmit(frame);

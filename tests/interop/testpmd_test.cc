@@ -1,16 +1,17 @@
 // bulkhead-net under DPDK's virtio-user, as testpmd drives it. What a test sends by the card's way out, a stream,
 // testpmd sends back.
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <random>
 
 #include "tests/support/catch.h"
+#include "tests/support/folder.h"
 #include "tests/support/network.h"
 #include "tests/system/command.h"
 
 using support::Bytes;
+using support::Folder;
 using support::Network;
 using system_test::Command;
 using system_test::Seconds;
@@ -22,25 +23,6 @@ const char* const kTestpmd = "/usr/bin/dpdk-testpmd";
 std::string program() {
   const char* const folder = std::getenv("BULKHEAD_BIN");
   return std::string(folder == nullptr ? "." : folder) + "/bulkhead-net";
-}
-
-// A folder that is removed afterwards.
-struct Folder {
-  Folder() {
-    char path[] = "/tmp/testpmd.XXXXXX";
-    name = ::mkdtemp(path);
-  }
-  ~Folder() { std::filesystem::remove_all(name); }
-  std::string file(const std::string& file) const { return name + "/" + file; }
-  std::string name;
-};
-
-ipc::UniqueFd listen_on(const std::string& path) {
-  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
-  path.copy(address.sun_path, sizeof address.sun_path - 1);
-  ipc::UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) return {};
-  return ::listen(socket.get(), 1) == 0 ? std::move(socket) : ipc::UniqueFd();
 }
 
 // testpmd with one virtio-user port of these properties. DPDK has one memory for all its processes, unless it is told.
@@ -55,7 +37,7 @@ std::vector<std::string> testpmd(const Folder& folder, const std::string& port, 
           "--no-pci",
           "--no-telemetry",
           "--single-file-segments",
-          "--file-prefix=" + std::filesystem::path(folder.name).filename().string(),
+          "--file-prefix=" + folder.name(),
           "--vdev=net_virtio_user0,path=" + folder.file("card") + ",queue_size=256,queues=" + queues + "," + port,
           "--",
           "--interactive",
@@ -75,7 +57,7 @@ TEST_CASE("testpmd: each frame comes back as it was sent, in its place", "[inter
   const std::string buffers = GENERATE("mrg_rxbuf=1", "mrg_rxbuf=0");
   INFO(layout << "," << buffers);
   const Folder folder;
-  const ipc::UniqueFd listener = listen_on(folder.file("network"));
+  const ipc::UniqueFd listener = support::listen_on(folder.file("network"));
   REQUIRE(listener);
   Command card({program(), "--socket-path=" + folder.file("card"), "--stream-path=" + folder.file("network"),
                 "--accept-unsealed", "--mac=52:54:00:01:02:03"});

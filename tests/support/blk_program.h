@@ -15,6 +15,7 @@
 #include <sstream>
 
 #include "tests/support/blk_driver.h"
+#include "tests/support/folder.h"
 
 extern char** environ;
 
@@ -24,8 +25,6 @@ namespace support {
 class BlkFolder {
  public:
   explicit BlkFolder(std::size_t sectors) {
-    char name[] = "/tmp/bulkhead-blk-XXXXXX";
-    path_ = ::mkdtemp(name);
     disk = ipc::UniqueFd(::open(image().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
     const ipc::UniqueFd content = make_disk(sectors, DiskPlace::Memory);
     std::vector<std::byte> bytes(sectors * kSector);
@@ -33,13 +32,10 @@ class BlkFolder {
         ::pwrite(disk.get(), bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size()))
       disk = ipc::UniqueFd();
   }
-  ~BlkFolder() { std::filesystem::remove_all(path_); }
-  BlkFolder(const BlkFolder&) = delete;
-  BlkFolder& operator=(const BlkFolder&) = delete;
 
-  std::string image() const { return path_ / "disk.img"; }
-  std::string socket() const { return path_ / "blk.sock"; }
-  std::string log() const { return path_ / "log"; }
+  std::string image() const { return folder_.file("disk.img"); }
+  std::string socket() const { return folder_.file("blk.sock"); }
+  std::string log() const { return folder_.file("log"); }
   std::string logged() const {
     std::ostringstream text;
     text << std::ifstream(log()).rdbuf();
@@ -55,7 +51,7 @@ class BlkFolder {
   ipc::UniqueFd disk;
 
  private:
-  std::filesystem::path path_;
+  Folder folder_;
 };
 
 // One bulkhead-blk; stdout and stderr go to the end of the folder's log. Killed at the end.

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include <cstring>
 #include <optional>
@@ -25,6 +26,15 @@ inline Bytes make_frame(std::size_t bytes, const net::EthernetAddress& to = kCar
   Bytes frame = FrameBuilder().ethernet(to, from).word(0x1234).frame();
   while (frame.size() < bytes) frame.push_back(static_cast<std::byte>(frame.size() + bytes));
   return frame;
+}
+
+// A socket at `path` at which a card's back end finds its stream; empty if it cannot be.
+inline ipc::UniqueFd listen_on(const std::string& path) {
+  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  ipc::UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) return {};
+  return ::listen(socket.get(), 1) == 0 ? std::move(socket) : ipc::UniqueFd();
 }
 
 // The other end of a card's way out.

@@ -46,13 +46,12 @@ SCENARIO("a card that says nothing has what the schema says, and its own MAC alo
 }
 
 SCENARIO("a card's address is always the same, and unlike others", "[monitor][net]") {
-  using Mac = std::array<std::uint8_t, 6>;
-  CHECK(monitor::derive_mac("web1", 0) == Mac{0x52, 0x54, 0x84, 0x5e, 0x39, 0x93});
-  std::set<Mac> seen;
+  CHECK(monitor::derive_mac("web1", 0) == ipc::EthernetAddress{{0x52, 0x54, 0x84, 0x5e, 0x39, 0x93}});
+  std::set<ipc::EthernetAddress> seen;
   for (int machine = 0; machine < 100; ++machine)
     for (std::size_t card = 0; card < 4; ++card) {
-      const Mac mac = monitor::derive_mac("vm" + std::to_string(machine), card);
-      CHECK((mac[0] & 3) == 2);  // locally administered, no group
+      const auto mac = monitor::derive_mac("vm" + std::to_string(machine), card);
+      CHECK((mac.bytes[0] & 3) == 2);  // locally administered, no group
       CHECK(seen.insert(mac).second);
     }
 }

@@ -218,7 +218,7 @@ TEST_CASE("a back end that cannot be reached is named by the path of its socket"
   const std::string file = folder.file("file", 1);
   CHECK(refusal_of(file) == "device " + file + ": connect to its back end: Connection refused");
   const std::string too_long(108, 'p');
-  CHECK(refusal_of(too_long) == "device " + too_long + ": the path of a socket has at most 107 bytes");
+  CHECK(refusal_of(too_long) == "device " + too_long + ": connect to its back end: File name too long");
   CHECK_THAT(refusal_of(std::string(107, 'p')), Catch::EndsWith("No such file or directory"));
 
   sockaddr_un address{};

@@ -1,0 +1,24 @@
+// Unix sockets by their paths.
+#pragma once
+
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <string>
+
+#include "ipc/error.h"
+#include "ipc/unique_fd.h"
+
+namespace ipc {
+
+// ENAMETOOLONG, with the path, for one that is longer than the system's addresses.
+Result<sockaddr_un> unix_address(const std::string& path);
+
+inline const sockaddr* generic(const sockaddr_un& address) {
+  return reinterpret_cast<const sockaddr*>(&address);
+}
+
+// A new socket of `type` (SOCK_STREAM, and flags) that is connected to who listens at `path`. Errors name the path.
+Result<UniqueFd> connect_unix(const std::string& path, int type);
+
+}  // namespace ipc
