@@ -87,7 +87,9 @@ std::expected<CommandLine, Answer> parse_command_line(std::span<char* const> arg
                                    ->group(way);
   app.add_option("--mac", mac, "the card's address (52:54:00 and chance)")->type_name("MAC");
   app.add_option("--mtu", options.mtu, "what the guest is told, 68 to 65535 (1500)")->type_name("N");
-  app.add_option("--queue-pairs", options.pairs, "pairs of virtqueues, 1 to 31 (1)")->type_name("N");
+  app.add_option("--queue-pairs", options.pairs, "pairs of virtqueues, 1 to 31 (1)")
+      ->type_name("N")
+      ->check(CLI::Range(std::uint16_t{1}, kMostPairs));
   add_policy_options(app, policy);
   program::CommonOptions common(app, line.common, kLimitKinds);
   if (auto parsed = common.parse(arguments, passed, kCapabilities); !parsed)

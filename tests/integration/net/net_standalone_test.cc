@@ -1,0 +1,178 @@
+// bulkhead-net by itself: its command line, its operators' commands, and its life beside a front end and a network.
+#include <signal.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "backends/virtio/features.h"
+#include "ipc/unix_socket.h"
+#include "tests/support/catch.h"
+#include "tests/support/folder.h"
+#include "tests/support/network.h"
+#include "tests/system/command.h"
+
+using Catch::Matchers::Contains;
+using support::Bytes;
+using support::kCard;
+using support::kPeer;
+using support::make_frame;
+using system_test::Command;
+using system_test::Outcome;
+using system_test::run;
+using system_test::Seconds;
+
+namespace {
+
+std::string program() {
+  return std::string(std::getenv("BULKHEAD_BIN")) + "/bulkhead-net";
+}
+
+std::vector<std::string> with(const std::string& first, const std::vector<std::string>& more) {
+  std::vector<std::string> all{program(), first};
+  all.insert(all.end(), more.begin(), more.end());
+  return all;
+}
+
+// A back end whose way out is a stream to the test, and a front end with one pair of queues.
+struct Served {
+  Served() { start(); }
+
+  void start() {
+    card = std::make_unique<Command>(with("--socket-path=" + folder.file("card"),
+                                          {"--stream-path=" + folder.file("network"), "--mac=52:54:00:01:02:03",
+                                           "--control-path=" + folder.file("control")}));
+    network = std::make_unique<support::Network>(
+        ipc::UniqueFd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC)), false);
+    while (card->errors().find("serving") == std::string::npos && !card->wait(Seconds(0.02))) {
+    }
+  }
+
+  bool connect() {
+    auto socket = ipc::connect_unix(folder.file("card"), SOCK_STREAM);
+    if (!socket) return false;
+    front_end = std::make_unique<support::FakeFrontEnd>(std::move(*socket));
+    queues.clear();
+    for (int i = 0; i < 2; ++i) queues.emplace_back(ram, 64);
+    bool ready = front_end->greet(ram, virtio::kVersion1 | virtio::feature_bit(VIRTIO_NET_F_STATUS));
+    for (std::uint32_t i = 0; i < 2; ++i) ready = ready && front_end->start(queues[i], i);
+    return ready;
+  }
+
+  // The driver sends `frame`; its chain came back.
+  bool transmit(const Bytes& frame) {
+    const std::uint64_t place = ram.allocate(sizeof(net::Header) + frame.size());
+    std::ranges::copy(frame, ram.at(place + sizeof(net::Header), frame.size()).begin());
+    const std::vector<support::Descriptor> parts{
+        {place, static_cast<std::uint32_t>(sizeof(net::Header) + frame.size())}};
+    queues[1].offer(queues[1].link(parts));
+    queues[1].kick();
+    return queues[1].wait_used().has_value();
+  }
+  bool passes(const Bytes& frame) { return transmit(frame) && network->receive() == frame; }
+  bool drops(const Bytes& frame) { return transmit(frame) && network->silent(); }
+
+  Outcome ask(const std::string& command, const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> all{folder.file("control")};
+    all.insert(all.end(), more.begin(), more.end());
+    return run(with(command, all));
+  }
+
+  support::Folder folder;
+  ipc::UniqueFd listener = support::listen_on(folder.file("network"));
+  std::unique_ptr<Command> card;
+  std::unique_ptr<support::Network> network;
+  support::GuestRam ram{4 << 20};
+  std::unique_ptr<support::FakeFrontEnd> front_end;
+  std::vector<support::FakeQueue> queues;
+};
+
+}  // namespace
+
+SCENARIO("net alone: what makes no sense is one line that names it", "[net-standalone]") {
+  struct Case {
+    std::vector<std::string> options;
+    int status;
+    std::string said;
+  };
+  const auto [options, status, said] = GENERATE(
+      Case{{}, 2, "exactly one way out is right"}, Case{{"--null", "--tap=t"}, 2, "exactly one way out is right"},
+      Case{{"--null", "--mac=53:54:00:01:02:03"}, 2, "--mac=53:54:00:01:02:03"},
+      Case{{"--null", "--mtu=67"}, 1, "MTU 67"}, Case{{"--null", "--queue-pairs=32"}, 2, "--queue-pairs"},
+      Case{{"--null", "--vlans=4095"}, 2, "--vlans=4095"}, Case{{"--null", "--address=10.0.0"}, 2, "--address=10.0.0"},
+      Case{{"--null=13"}, 2, "--null=13"}, Case{{"--null", "--threads=2"}, 1, "2 threads"},
+      Case{{"--stream-fd=2"}, 2, "descriptor 2"}, Case{{"--packet=nothing-here"}, 1, "interface nothing-here"},
+      Case{{"--stream-path=/nowhere"}, 1, "stream /nowhere"}, Case{{"--tap=a/b"}, 1, "interface \"a/b\""},
+      Case{{"--packet=lo", "--queue-pairs=2"}, 2, "--queue-pairs"}, Case{{"--null", "--what"}, 2, "--what"});
+  const support::Folder folder;
+  const Outcome outcome = run(with("--socket-path=" + folder.file("card"), options));
+  INFO(outcome.errors);
+  CHECK(outcome.status == status);
+  CHECK_THAT(outcome.errors, Catch::Matchers::StartsWith("bulkhead-net: ") && Contains(said));
+  CHECK(std::ranges::count(outcome.errors, '\n') == 1);
+  CHECK_FALSE(std::filesystem::exists(folder.file("card")));
+}
+
+SCENARIO("net alone: operators see it and change it while it runs", "[net-standalone]") {
+  Served net;
+  REQUIRE(net.connect());
+  const Bytes own = make_frame(100, kPeer, kCard);
+  const Bytes forged = make_frame(100, kPeer, kPeer);
+  CHECK(net.passes(own));
+  CHECK(net.passes(forged));
+
+  CHECK(net.ask("policy", {"--own-mac-only"}).status == 0);
+  CHECK(net.drops(forged));
+  CHECK(net.passes(own));
+  CHECK_THAT(net.ask("status").output, Contains("52:54:00:01:02:03, link up") && Contains("own MAC only"));
+  CHECK_THAT(net.ask("stats", {"--once"}).output, Contains("spoof-mac"));
+  const Outcome wrong = net.ask("policy", {"--address=10.0.0"});
+  CHECK(wrong.status == 1);
+  CHECK_THAT(wrong.errors, Contains("--address=10.0.0"));
+  CHECK(net.drops(forged));  // what was refused changed nothing
+  CHECK(net.ask("policy").status == 0);
+  CHECK(net.passes(forged));
+
+  CHECK(net.ask("link", {"down"}).status == 0);
+  CHECK(net.drops(own));
+  CHECK_THAT(net.ask("status", {"--json"}).output, Contains(R"("link_up": false)"));
+  CHECK(net.ask("link", {"up"}).status == 0);
+  CHECK(net.passes(own));
+  CHECK(net.ask("link", {"sideways"}).status == 2);
+  CHECK(net.ask("grow").status == 2);  // a disk's
+
+  CHECK(net.ask("set", {"--pps-out=10", "--pps-out-burst=2"}).status == 0);
+  CHECK_THAT(net.ask("status").output, Contains("pps-out 10 (burst 2)"));
+}
+
+SCENARIO("net alone: limits hold, and what they hold back is not lost", "[net-standalone]") {
+  Served net;
+  REQUIRE(net.connect());
+  constexpr int kFrames = 60;
+  REQUIRE(net.ask("set", {"--pps-out=100", "--pps-out-burst=10"}).status == 0);
+  const auto start = std::chrono::steady_clock::now();
+  for (int i = 0; i < kFrames; ++i) REQUIRE(net.passes(make_frame(100, kPeer, kCard)));
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  // 50 beyond the burst take at least half a second: never faster, whatever the machine does meanwhile.
+  CHECK(took.count() >= 0.48);
+}
+
+SCENARIO("net alone: it ends when asked, comes back when killed, and serves one front end after the other",
+         "[net-standalone]") {
+  Served net;
+  for (int i = 0; i < 2; ++i) {
+    REQUIRE(net.connect());
+    CHECK(net.passes(make_frame(100, kPeer, kCard)));
+    net.front_end.reset();
+  }
+  GIVEN("a kill") {
+    REQUIRE(::kill(net.card->pid(), SIGKILL) == 0);
+    CHECK(net.card->wait(Seconds(10)) == 128 + SIGKILL);
+    net.start();
+    REQUIRE(net.connect());
+    CHECK(net.passes(make_frame(100, kPeer, kCard)));
+  }
+  REQUIRE(::kill(net.card->pid(), SIGTERM) == 0);
+  CHECK(net.card->wait(Seconds(10)) == 0);
+  CHECK_FALSE(std::filesystem::exists(net.folder.file("card")));
+  CHECK_FALSE(std::filesystem::exists(net.folder.file("control")));
+}
