@@ -195,6 +195,7 @@ SCENARIO("blk ways: no file can be written beyond the image's size, until it has
   const BlkFolder folder(8 * kSectors);
   BlkProgram program(folder);
   REQUIRE(program.connect());
+  CHECK_THAT(folder.logged_soon("serving"), Contains("serving"));  // a connection may wait for that in the kernel
   const auto limit = [&] {
     rlimit now{};
     return ::prlimit(program.pid(), RLIMIT_FSIZE, nullptr, &now) == 0 ? now.rlim_cur : rlim_t{0};

@@ -98,7 +98,8 @@ SCENARIO("KVM's header is included in one place, and never by a back end", "[arc
 
 SCENARIO("What back ends share is in back ends alone", "[architecture]") {
   const fs::path programs = environment("BULKHEAD_BIN");
-  for (const std::string program : {"bulkhead", "bulkhead-monitor", "bulkhead-vcpu-host", "bulkhead-blk", "bulkhead-net"}) {
+  for (const std::string program :
+       {"bulkhead", "bulkhead-monitor", "bulkhead-vcpu-host", "bulkhead-blk", "bulkhead-net"}) {
     const auto found = namespaces_of(programs / program);
     INFO(program);
     for (const std::string shared : {"virtio", "serve", "program"})
@@ -109,11 +110,8 @@ SCENARIO("What back ends share is in back ends alone", "[architecture]") {
 SCENARIO("A program holds no other process's code", "[architecture]") {
   const fs::path programs = environment("BULKHEAD_BIN");
   const std::map<std::string, std::set<std::string>> own{
-      {"bulkhead", {"cli"}},
-      {"bulkhead-monitor", {"monitor"}},
-      {"bulkhead-vcpu-host", {"vcpu_host"}},
-      {"bulkhead-blk", {"blk"}},
-      {"bulkhead-net", {"net"}},
+      {"bulkhead", {"cli"}},     {"bulkhead-monitor", {"monitor"}}, {"bulkhead-vcpu-host", {"vcpu_host"}},
+      {"bulkhead-blk", {"blk"}}, {"bulkhead-net", {"net"}},
   };
   for (const auto& [program, namespaces] : own) {
     REQUIRE(fs::exists(programs / program));
