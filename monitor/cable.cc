@@ -45,7 +45,7 @@ class Cable final : public WayOut {
 
  private:
   void again() {
-    const auto armed = retry_.in_a_second([this] {
+    const auto armed = retry_.after(std::chrono::seconds(1), [this] {
       auto end = plug_in();
       if (!end) return again();
       if (*end && link_) link_(std::move(**end));

@@ -51,7 +51,7 @@ class UserWay final : public WayOut {
 
  private:
   void again() {
-    const auto armed = retry_.in_a_second([this] {
+    const auto armed = retry_.after(std::chrono::seconds(1), [this] {
       auto socket = start();
       if (!socket) {
         say(machine_, fmt::format("{}: {}", name_, ipc::describe(socket.error())));

@@ -1,9 +1,10 @@
-// Does something again a second later.
+// Does something again after a while.
 #pragma once
 
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <functional>
 
 #include "ipc/event_loop.h"
@@ -20,12 +21,12 @@ class Retry {
   Retry& operator=(const Retry&) = delete;
 
   // In place of what was to be done. An error: nothing will be.
-  ipc::Result<> in_a_second(std::function<void()> act) {
+  ipc::Result<> after(std::chrono::milliseconds delay, std::function<void()> act) {
     cancel();
     timer_ = ipc::UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-    const itimerspec second{.it_interval = {}, .it_value = {.tv_sec = 1, .tv_nsec = 0}};
-    if (!timer_ || ::timerfd_settime(timer_.get(), 0, &second, nullptr) != 0)
-      return ipc::system_failure("make a timer");
+    const auto ms = delay.count();
+    const itimerspec when{.it_interval = {}, .it_value = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1'000'000 + 1}};
+    if (!timer_ || ::timerfd_settime(timer_.get(), 0, &when, nullptr) != 0) return ipc::system_failure("make a timer");
     return loop_.watch(timer_, [this, act = std::move(act)] {
       const auto then = act;  // cancel() destroys what runs here
       cancel();

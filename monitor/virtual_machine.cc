@@ -5,8 +5,8 @@
 #include <unistd.h>
 
 #include <array>
+#include <bit>
 
-#include "ipc/schema/control.capnp.h"
 #include "monitor/message.h"
 
 namespace monitor {
@@ -24,6 +24,7 @@ constexpr int kSetupSeconds = 120;  // a large kernel on a slow, loaded host
 constexpr int kSettleSeconds = 1;   // between a cause and its effect in another process
 // A child that seals itself compiles its filters through a memfd, for which RLIMIT_FSIZE holds too.
 constexpr std::uint64_t kScratchBytes = 64 * 1024;
+constexpr std::uint64_t kInflightBytes = 16 * 1024;  // more than a queue's record of what is in flight takes
 constexpr std::uint64_t kCardBytes = 4 << 20;
 constexpr uid_t kFirstUid = 0x70000000;
 constexpr uid_t kUidsPerMachine = 64;  // a child for each of 31 devices, vcpu-host
@@ -37,6 +38,26 @@ Result<Pair> vhost_user_pair() {
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
     return ipc::system_failure("make a vhost-user socket");
   return Pair{UniqueFd(ends[0]), UniqueFd(ends[1])};
+}
+
+// How long to wait before a back end is replaced: not at all if it has served for a while; otherwise longer each time,
+// as what it died of may come again at once.
+constexpr std::chrono::milliseconds kServedWell{100};
+constexpr std::chrono::milliseconds kLeastPatience{10};
+constexpr std::chrono::milliseconds kMostPatience{2000};
+// One that ended by itself has seen its front end go, and the machine is about to end.
+constexpr std::chrono::milliseconds kAfterCleanEnd{50};
+// One that vcpu-host has dropped ends by itself, or never.
+constexpr std::chrono::milliseconds kToEnd{1000};
+
+// What a guest can bring about at will must not fill the operator's log.
+bool worth_saying(unsigned times) {
+  return times <= 16 || std::has_single_bit(times);
+}
+
+// Virtio 1.2, 5.1.2: two for each pair, and a control queue.
+std::uint16_t rings_of(const NetConfiguration& card) {
+  return static_cast<std::uint16_t>(2 * card.queue_pairs + 1);
 }
 
 Ending::Kind to_ending(schema::Failure::Kind kind) {
@@ -74,18 +95,36 @@ VirtualMachine::~VirtualMachine() {
   vcpu_host_.reset();
   host_.serial.detach();
   for (const auto& way : host_.ways) way->detach();
-  back_ends_.clear();
+  devices_.clear();
 }
 
 Result<> VirtualMachine::start_children() {
   TRY(arm_deadline(kSetupSeconds));
-  for (std::size_t i = 0; i < host_.configuration.disks.size(); ++i) TRY(start_disk(i));
-  for (std::size_t i = 0; i < host_.configuration.nets.size(); ++i) TRY(start_card(i));
-  for (const DeviceConfiguration& device : host_.configuration.devices) {
-    UniqueFd socket = TRY(connect_back_end(device.socket));
-    TRY(add_device(device.socket, device.id, device.queues, std::move(socket)));
-  }
+  for (std::size_t i = 0; i < host_.configuration.disks.size(); ++i)
+    TRY(add_device(fmt::format("blk{}", i), kVirtioBlock, host_.configuration.disks[i].queues, nullptr,
+                   [this, i](Device& device) { return start_disk(device, i); }));
+  for (std::size_t i = 0; i < host_.configuration.nets.size(); ++i)
+    TRY(add_device(fmt::format("net{}", i), kVirtioNetwork, rings_of(host_.configuration.nets[i]), host_.ways[i].get(),
+                   [this, i](Device& device) { return start_card(device, i); }));
+  for (const DeviceConfiguration& device : host_.configuration.devices)
+    TRY(add_device(device.socket, device.id, device.queues, nullptr,
+                   [&device](Device&) { return connect_back_end(device.socket); }));
   return start_vcpu_host();
+}
+
+Result<> VirtualMachine::add_device(const std::string& name, std::uint16_t virtio_id, std::size_t queues, WayOut* way,
+                                    std::function<Result<UniqueFd>(Device&)> find_back_end) {
+  Device& device = *devices_.emplace_back(std::make_unique<Device>(host_.loop, name));
+  device.slot = static_cast<std::uint16_t>(devices_.size() - 1);
+  device.virtio_id = virtio_id;
+  device.way = way;
+  device.find_back_end = [&device, find = std::move(find_back_end)] { return find(device); };
+  for (std::size_t i = 0; i < queues; ++i) {
+    device.kicks.push_back(TRY(make_event()));
+    device.calls.push_back(TRY(make_event()));
+  }
+  device.config_call = TRY(make_event());
+  return {};
 }
 
 Result<> VirtualMachine::arm_deadline(int seconds) {
@@ -110,67 +149,54 @@ std::optional<sandbox::Identity> VirtualMachine::identity(std::size_t child) con
   return sandbox::Identity{id, id};
 }
 
-Child::Listener VirtualMachine::listener(std::string name, std::function<Result<>(ipc::Frame)> said) {
-  return {
+Result<> VirtualMachine::start_back_end(Device& device, const Program& program, const sandbox::Limits& limits) {
+  device.sealed = false;
+  Child::Listener listener{
       .said =
-          [this, name, said = std::move(said)](ipc::Frame frame) {
+          [this, &device](ipc::Frame frame) {
             if (ending_) return;
-            const auto handled = ipc::guarded([&] { return said(std::move(frame)); });
-            if (!handled)
-              end({Ending::Kind::InternalError, fmt::format("{}: {}", name, ipc::describe(handled.error()))});
+            const auto handled = ipc::guarded([&] { return back_end_said(device, std::move(frame)); });
+            if (!handled) back_end_misbehaved(device, handled.error());
           },
-      .broke_protocol =
-          [this, name](const ipc::Error& error) {
-            end({Ending::Kind::InternalError, fmt::format("{}: {}", name, ipc::describe(error))});
-          },
-      .ended = [this, name](const sandbox::Exit& exit) { lost(name, exit); },
+      .broke_protocol = [this, &device](const ipc::Error& error) { back_end_misbehaved(device, error); },
+      .ended = [this, &device](const sandbox::Exit& exit) { back_end_ended(device, exit); },
   };
+  device.child = TRY(Child::start(host_.loop, host_.configuration.name, device.name, program, identity(device.slot),
+                                  limits, std::move(listener)));
+  return {};
 }
 
-Result<VirtualMachine::BackEnd*> VirtualMachine::start_back_end(const std::string& name, const Program& program,
-                                                                const sandbox::Limits& limits) {
-  const std::size_t number = back_ends_.size();
-  auto& back_end = *back_ends_.emplace_back(std::make_unique<BackEnd>());
-  back_end.child = TRY(Child::start(
-      host_.loop, host_.configuration.name, name, program, identity(number), limits,
-      listener(name, [this, &back_end](ipc::Frame frame) { return back_end_said(back_end, std::move(frame)); })));
-  return &back_end;
-}
-
-Result<> VirtualMachine::start_disk(std::size_t index) {
+Result<UniqueFd> VirtualMachine::start_disk(Device& device, std::size_t index) {
   const DiskConfiguration& disk = host_.configuration.disks[index];
   const Image& image = host_.images.disks[index];
   Pair sockets = TRY(vhost_user_pair());
-  const std::string name = fmt::format("blk{}", index);
   // It writes inside its image, never beyond.
-  const sandbox::Limits limits{.open_files = 64u + 4u * disk.queues,
-                               .file_bytes = std::max(disk.readonly ? 0 : image.bytes, kScratchBytes)};
-  BackEnd& back_end = *TRY(start_back_end(name, host_.programs.blk, limits));
+  const sandbox::Limits limits{
+      .open_files = 64u + 4u * disk.queues,
+      .file_bytes = std::max(disk.readonly ? 0 : image.bytes, kScratchBytes + disk.queues * kInflightBytes)};
+  TRY(start_back_end(device, host_.programs.blk, limits));
 
   capnp::MallocMessageBuilder message;
   auto block = message.initRoot<schema::ToBackend>().initBlock();
   block.setReadonly(disk.readonly);
   block.setSerial(disk.serial);
   block.setQueues(disk.queues);
-  TRY(back_end.child->send(message, std::array{image.file.get(), sockets.back_end.get()}));
-  return add_device(fmt::format("{} ({})", name, disk.path), kVirtioBlock, disk.queues, std::move(sockets.front_end));
+  TRY(device.child->send(message, std::array{image.file.get(), sockets.back_end.get()}));
+  return std::move(sockets.front_end);
 }
 
-Result<> VirtualMachine::start_card(std::size_t index) {
+Result<UniqueFd> VirtualMachine::start_card(Device& device, std::size_t index) {
   const NetConfiguration& card = host_.configuration.nets[index];
-  WayOut& way = *host_.ways[index];
+  WayOut& way = *device.way;
   Pair sockets = TRY(vhost_user_pair());
-  const std::string name = fmt::format("net{}", index);
-  const auto rings = static_cast<std::uint16_t>(2 * card.queue_pairs + 1);  // virtio 1.2, 5.1.2: and a control queue
   // Telemetry, the in-flight region and a filter's program are all the files that it makes.
-  const sandbox::Limits limits{.open_files = 64u + 6u * rings, .file_bytes = kCardBytes};
-  BackEnd& back_end = *TRY(start_back_end(name, host_.programs.net, limits));
-  back_end.way = &way;
-  const auto links = TRY(way.attach([&back_end](UniqueFd link) {
+  const sandbox::Limits limits{.open_files = 64u + 6u * rings_of(card), .file_bytes = kCardBytes};
+  TRY(start_back_end(device, host_.programs.net, limits));
+  const auto links = TRY(way.attach([&device](UniqueFd link) {
     capnp::MallocMessageBuilder message;
     message.initRoot<schema::ToBackend>().setLink();
     static_cast<void>(
-        back_end.child->send(message, std::array{link.get()}));  // one that does not listen is about to be lost
+        device.child->send(message, std::array{link.get()}));  // one that does not listen is about to be lost
   }));
 
   capnp::MallocMessageBuilder message;
@@ -190,33 +216,28 @@ Result<> VirtualMachine::start_card(std::size_t index) {
   policy.initFlood().setPerSecond(card.flood);
   std::vector<int> fds{sockets.back_end.get()};
   for (const UniqueFd& link : links) fds.push_back(link.get());
-  TRY(back_end.child->send(message, fds));
-  return add_device(name, kVirtioNetwork, rings, std::move(sockets.front_end));
-}
-
-Result<> VirtualMachine::add_device(std::string name, std::uint16_t virtio_id, std::uint16_t queues, UniqueFd socket) {
-  Device device{.name = std::move(name),
-                .virtio_id = virtio_id,
-                .socket = std::move(socket),
-                .kicks = {},
-                .calls = {},
-                .config_call = TRY(make_event())};
-  for (std::uint16_t i = 0; i < queues; ++i) {
-    device.kicks.push_back(TRY(make_event()));
-    device.calls.push_back(TRY(make_event()));
-  }
-  devices_.push_back(std::move(device));
-  return {};
+  TRY(device.child->send(message, fds));
+  return std::move(sockets.front_end);
 }
 
 Result<> VirtualMachine::start_vcpu_host() {
   std::size_t descriptors = 64 + 2u * host_.configuration.cpus;
-  for (const Device& device : devices_) descriptors += 8 + 2 * device.kicks.size();
+  for (const auto& device : devices_) descriptors += 12 + 2 * device->kicks.size();
   const sandbox::Limits limits{
       .open_files = descriptors, .file_bytes = kScratchBytes, .threads = 8u + host_.configuration.cpus};
   vcpu_host_ = TRY(Child::start(
-      host_.loop, host_.configuration.name, "vcpu-host", host_.programs.vcpu_host, identity(back_ends_.size()), limits,
-      listener("vcpu-host", [this](ipc::Frame frame) { return vcpu_host_said(std::move(frame)); })));
+      host_.loop, host_.configuration.name, "vcpu-host", host_.programs.vcpu_host, identity(devices_.size()), limits,
+      {.said =
+           [this](ipc::Frame frame) {
+             if (ending_) return;
+             const auto handled = ipc::guarded([&] { return vcpu_host_said(std::move(frame)); });
+             if (!handled) end({Ending::Kind::InternalError, "vcpu-host: " + ipc::describe(handled.error())});
+           },
+       .broke_protocol =
+           [this](const ipc::Error& error) {
+             end({Ending::Kind::InternalError, "vcpu-host: " + ipc::describe(error)});
+           },
+       .ended = [this](const sandbox::Exit& exit) { lost("vcpu-host", exit); }}));
   const UniqueFd serial = TRY(host_.serial.attach());
   return set_up_vcpu_host(serial);
 }
@@ -233,17 +254,20 @@ Result<> VirtualMachine::set_up_vcpu_host(const UniqueFd& serial) {
   if (host_.images.initrd) fds.push_back(host_.images.initrd->get());
   TRY(vcpu_host_->send(message, fds));
 
-  for (Device& device : devices_) {
+  for (const auto& device : devices_) {
+    device->found = std::chrono::steady_clock::now();
+    const UniqueFd socket = TRY(device->find_back_end());
+    const Pair requests = TRY(vhost_user_pair());
+    ++device->connections;
     capnp::MallocMessageBuilder announcement;
     auto body = announcement.initRoot<schema::ToVcpuHost>().initDevice();
-    body.setVirtioId(device.virtio_id);
-    body.setQueues(static_cast<std::uint16_t>(device.kicks.size()));
-    std::vector<int> device_fds{device.socket.get()};
-    for (const UniqueFd& kick : device.kicks) device_fds.push_back(kick.get());
-    for (const UniqueFd& call : device.calls) device_fds.push_back(call.get());
-    device_fds.push_back(device.config_call.get());
+    body.setVirtioId(device->virtio_id);
+    body.setQueues(static_cast<std::uint16_t>(device->kicks.size()));
+    std::vector<int> device_fds{socket.get(), requests.front_end.get(), requests.back_end.get()};
+    for (const UniqueFd& kick : device->kicks) device_fds.push_back(kick.get());
+    for (const UniqueFd& call : device->calls) device_fds.push_back(call.get());
+    device_fds.push_back(device->config_call.get());
     TRY(vcpu_host_->send(announcement, device_fds));
-    device.socket = UniqueFd();  // ours no more: the back end must see when the front end goes
   }
   capnp::MallocMessageBuilder load;
   load.initRoot<schema::ToVcpuHost>().setLoad();
@@ -287,32 +311,31 @@ Result<> VirtualMachine::vcpu_host_said(ipc::Frame frame) {
       if (stage_ != Stage::Running) return out_of_turn();
       end({Ending::Kind::GuestCrashed, "the guest crashed: " + printable(message.getCrashed().cStr())});
       return {};
-    case schema::FromVcpuHost::DEVICE_FAILED: {
-      const auto device = message.getDeviceFailed();
-      if (stage_ != Stage::Running || device.getSlot() >= devices_.size()) return out_of_turn();
-      // Once for each device: what a guest can repeat at will must not fill the operator's log.
-      if (!std::exchange(devices_[device.getSlot()].failure_told, true))
-        say(host_.configuration.name,
-            fmt::format("{}: the guest goes on without it: {}", devices_[device.getSlot()].name,
-                        printable(device.getReason().cStr())));
-      return {};
-    }
+    case schema::FromVcpuHost::BACK_END_LOST:
+      return back_end_lost(message.getBackEndLost());
+    case schema::FromVcpuHost::BACK_END_REPLACED:
+      return back_end_replaced(message.getBackEndReplaced());
   }
   return out_of_turn();
 }
 
-Result<> VirtualMachine::back_end_said(BackEnd& back_end, ipc::Frame frame) {
+Result<> VirtualMachine::back_end_said(Device& device, ipc::Frame frame) {
   const auto message = frame.root<schema::FromBackend>();
   switch (message.which()) {
     case schema::FromBackend::SEALED:
-      if (std::exchange(back_end.sealed, true)) break;
+      if (std::exchange(device.sealed, true)) break;
       return start_if_sealed();
-    case schema::FromBackend::FAILED:
-      end(failed(back_end.child->name(), message.getFailed()));
+    case schema::FromBackend::FAILED: {
+      Ending ending = failed(device.name, message.getFailed());
+      if (stage_ == Stage::Running)
+        device.cause = std::move(ending.reason);  // its end follows
+      else
+        end(std::move(ending));
       return {};
+    }
     case schema::FromBackend::LINK_LOST:
-      if (back_end.way == nullptr) break;
-      back_end.way->lost();
+      if (device.way == nullptr) break;
+      device.way->lost();
       return {};
   }
   return failure(EPROTO, "it said something out of turn");
@@ -320,8 +343,8 @@ Result<> VirtualMachine::back_end_said(BackEnd& back_end, ipc::Frame frame) {
 
 Result<> VirtualMachine::start_if_sealed() {
   if (stage_ != Stage::Sealed) return {};
-  for (const auto& back_end : back_ends_)
-    if (!back_end->sealed) return {};
+  for (const auto& device : devices_)
+    if (!device->sealed) return {};
   stage_ = Stage::Running;
   if (!suspicion_) {
     host_.loop.unwatch(deadline_);
@@ -332,6 +355,85 @@ Result<> VirtualMachine::start_if_sealed() {
   return vcpu_host_->send(message);
 }
 
+// A sandboxed process that says what it must not is done with, whoever made it do so.
+void VirtualMachine::back_end_misbehaved(Device& device, const ipc::Error& error) {
+  if (stage_ != Stage::Running)
+    return end({Ending::Kind::InternalError, fmt::format("{}: {}", device.name, ipc::describe(error))});
+  device.cause = ipc::describe(error);
+  device.child->kill();
+}
+
+void VirtualMachine::back_end_ended(Device& device, const sandbox::Exit& exit) {
+  if (stage_ != Stage::Running) return lost(device.name, exit);
+  if (device.cause.empty()) device.cause = exit.describe();
+  replace(device, exit.clean() ? kAfterCleanEnd : std::chrono::milliseconds(0));
+}
+
+// Every connection that vcpu-host is given it loses once: what it says of an older one has been dealt with.
+Result<> VirtualMachine::back_end_lost(schema::BackEndLoss::Reader loss) {
+  if (stage_ != Stage::Running && stage_ != Stage::Sealed) return failure(EPROTO, "it said something out of turn");
+  if (loss.getSlot() >= devices_.size()) return failure(EPROTO, "it spoke of a device that is not there");
+  Device& device = *devices_[loss.getSlot()];
+  if (++device.losses > device.connections) return failure(EPROTO, "it lost a connection that it never had");
+  const std::string reason = printable(loss.getReason().cStr());
+  if (loss.getNeedsReset() && worth_saying(device.losses))
+    say(host_.configuration.name,
+        fmt::format("{}: the guest goes on without it until it resets it: {}", device.name, reason));
+  if (device.losses != device.connections) return {};
+  if (!device.child) {
+    device.cause = reason;
+    replace(device);
+    return {};
+  }
+  return device.retry.after(kToEnd, [&device, reason] {
+    device.cause = reason;
+    device.child->kill();
+  });
+}
+
+void VirtualMachine::replace(Device& device, std::chrono::milliseconds at_least) {
+  if (device.way != nullptr) device.way->detach();
+  if (std::chrono::steady_clock::now() - device.found >= kServedWell) device.patience = {};
+  const auto delay = std::max(device.patience, at_least);
+  device.patience = std::clamp(2 * device.patience, kLeastPatience, kMostPatience);
+  const auto armed = device.retry.after(delay, [this, &device] { find_another(device); });
+  if (!armed) end({Ending::Kind::InternalError, fmt::format("{}: {}", device.name, ipc::describe(armed.error()))});
+}
+
+void VirtualMachine::find_another(Device& device) {
+  device.child.reset();
+  device.found = std::chrono::steady_clock::now();
+  auto given = [&]() -> Result<> {
+    const UniqueFd socket = TRY(device.find_back_end());
+    const Pair requests = TRY(vhost_user_pair());
+    capnp::MallocMessageBuilder message;
+    message.initRoot<schema::ToVcpuHost>().setBackEnd(device.slot);
+    ++device.connections;
+    // A vcpu-host that does not listen is about to be lost.
+    static_cast<void>(
+        vcpu_host_->send(message, std::array{socket.get(), requests.front_end.get(), requests.back_end.get()}));
+    return {};
+  }();
+  if (given) return;
+  if (worth_saying(++device.failures))
+    say(host_.configuration.name,
+        fmt::format("{}: {}; no other yet: {}", device.name, device.cause, ipc::describe(given.error())));
+  replace(device);
+}
+
+Result<> VirtualMachine::back_end_replaced(schema::BackEndReplacement::Reader replacement) {
+  if (replacement.getSlot() >= devices_.size()) return failure(EPROTO, "it spoke of a device that is not there");
+  Device& device = *devices_[replacement.getSlot()];
+  const double gap = static_cast<double>(replacement.getGapMicroseconds()) / 1000;
+  const std::string cause = std::exchange(device.cause, {});
+  device.failures = 0;
+  const unsigned times = device.connections - 1;
+  if (worth_saying(times))
+    say(host_.configuration.name,
+        fmt::format("{}: lost ({}), and back after {:.1f} ms (restart {})", device.name, cause, gap, times));
+  return {};
+}
+
 void VirtualMachine::press_power_button() {
   if (stage_ != Stage::Running || ending_) return;
   capnp::MallocMessageBuilder message;
@@ -339,8 +441,8 @@ void VirtualMachine::press_power_button() {
   static_cast<void>(vcpu_host_->send(message));  // a vcpu-host that does not listen is about to be lost
 }
 
-// A back end ends cleanly when its front end goes: then vcpu-host is the one that was lost, or is about to
-// say why. What it says within a moment counts for more.
+// Before the guest runs. A back end ends cleanly when its front end goes: then vcpu-host is the one that was lost, or
+// is about to say why. What it says within a moment counts for more.
 void VirtualMachine::lost(const std::string& name, const sandbox::Exit& exit) {
   Ending ending{Ending::Kind::ChildLost, fmt::format("{} was lost: {}", name, exit.describe())};
   if (!exit.clean() || suspicion_) return end(std::move(ending));

@@ -1,17 +1,22 @@
-// A guest from power-on to power-off or reset: its children, and what the monitor and they say.
+// A guest from power-on to power-off or reset: its children, and what the monitor and they say. A back end that ends
+// is replaced while the guest runs; vcpu-host's end is the machine's.
 #pragma once
 
+#include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "ipc/event_loop.h"
+#include "ipc/schema/control.capnp.h"
 #include "monitor/child.h"
 #include "monitor/configuration.h"
 #include "monitor/exit_status.h"
 #include "monitor/kvm_system.h"
 #include "monitor/resources.h"
+#include "monitor/retry.h"
 #include "monitor/serial_relay.h"
 #include "monitor/way_out.h"
 
@@ -56,50 +61,65 @@ class VirtualMachine {
 
  private:
   enum class Stage { Loading, MakingVm, Sealed, Running };
-  struct BackEnd {
-    std::unique_ptr<Child> child;
-    bool sealed = false;
-    WayOut* way = nullptr;  // of a network card
-  };
-  // A device as vcpu-host is told of it.
+
+  // One device of the guest, and the process behind it, which may be replaced any number of times.
   struct Device {
-    std::string name;  // for messages
-    std::uint16_t virtio_id;
-    ipc::UniqueFd socket;
+    Device(ipc::EventLoop& loop, std::string device_name) : name(std::move(device_name)), retry(loop) {}
+    const std::string name;  // "blk0", or the socket of somebody else's back end
+    std::uint16_t slot = 0;  // its place in devices_
+    std::uint16_t virtio_id = 0;
     std::vector<ipc::UniqueFd> kicks;
     std::vector<ipc::UniqueFd> calls;
     ipc::UniqueFd config_call;
-    bool failure_told = false;
+    WayOut* way = nullptr;  // of a network card
+    // Starts a back end, or connects to somebody else's: vcpu-host's end of the socket.
+    std::function<ipc::Result<ipc::UniqueFd>()> find_back_end;
+
+    std::unique_ptr<Child> child;  // none: somebody else's
+    bool sealed = true;            // or not ours to wait for
+    std::chrono::steady_clock::time_point found;
+    unsigned connections = 0;  // that vcpu-host was given, and of those that it said it lost
+    unsigned losses = 0;
+    std::string cause;      // of the last loss
+    unsigned failures = 0;  // to find another, since then
+    std::chrono::milliseconds patience{0};
+    Retry retry;
   };
 
   explicit VirtualMachine(Host host) : host_(host) {}
   ipc::Result<> start_children();
-  ipc::Result<> start_disk(std::size_t index);
-  ipc::Result<> start_card(std::size_t index);
+  ipc::Result<> add_device(const std::string& name, std::uint16_t virtio_id, std::size_t queues, WayOut* way,
+                           std::function<ipc::Result<ipc::UniqueFd>(Device&)> find_back_end);
+  ipc::Result<ipc::UniqueFd> start_disk(Device& device, std::size_t index);
+  ipc::Result<ipc::UniqueFd> start_card(Device& device, std::size_t index);
   // Its control messages go to back_end_said().
-  ipc::Result<BackEnd*> start_back_end(const std::string& name, const Program& program, const sandbox::Limits& limits);
+  ipc::Result<> start_back_end(Device& device, const Program& program, const sandbox::Limits& limits);
   ipc::Result<> start_vcpu_host();
   ipc::Result<> set_up_vcpu_host(const ipc::UniqueFd& serial);
-  ipc::Result<> add_device(std::string name, std::uint16_t virtio_id, std::uint16_t queues, ipc::UniqueFd socket);
   ipc::Result<> arm_deadline(int seconds);
   std::optional<sandbox::Identity> identity(std::size_t child) const;
 
   ipc::Result<> vcpu_host_said(ipc::Frame frame);
-  ipc::Result<> back_end_said(BackEnd& back_end, ipc::Frame frame);
+  ipc::Result<> back_end_said(Device& device, ipc::Frame frame);
+  ipc::Result<> back_end_lost(ipc::schema::BackEndLoss::Reader loss);
+  ipc::Result<> back_end_replaced(ipc::schema::BackEndReplacement::Reader replacement);
+  void back_end_ended(Device& device, const sandbox::Exit& exit);
+  void back_end_misbehaved(Device& device, const ipc::Error& error);
+  // Another back end for `device`, at once or, if the last was soon lost, later.
+  void replace(Device& device, std::chrono::milliseconds at_least = {});
+  void find_another(Device& device);
   ipc::Result<> lend_kvm();
   ipc::Result<> start_if_sealed();
-  Child::Listener listener(std::string name, std::function<ipc::Result<>(ipc::Frame)> said);
   void lost(const std::string& name, const sandbox::Exit& exit);
   void end(Ending ending);
 
   Host host_;
   Stage stage_ = Stage::Loading;
   std::optional<Ending> ending_;
-  std::optional<Ending> suspicion_;  // becomes the ending if nothing better comes within a moment
-  ipc::UniqueFd deadline_;           // timerfd: until the guest runs, or until a suspicion is confirmed
-  std::vector<Device> devices_;
+  std::optional<Ending> suspicion_;            // becomes the ending if nothing better comes within a moment
+  ipc::UniqueFd deadline_;                     // timerfd: until the guest runs, or until a suspicion is confirmed
   std::vector<ipc::UniqueFd> vm_descriptors_;  // the VM's and its vCPUs': they live as long as this object
-  std::vector<std::unique_ptr<BackEnd>> back_ends_;
+  std::vector<std::unique_ptr<Device>> devices_;
   std::unique_ptr<Child> vcpu_host_;  // ends first: back ends see their front end go
 };
 

@@ -64,14 +64,21 @@ Result<> Machine::build_buses() {
 
 Result<> Machine::add_device(std::uint16_t virtio_id, std::unique_ptr<FrontEnd> front_end, UniqueFd config_call) {
   const auto number = static_cast<std::uint16_t>(devices_.size());
-  auto transport =
-      TRY(PciTransport::create(virtio_id, *front_end, std::move(config_call), vm_, [this, number](const auto& reason) {
-        events_.device_failed(number, ipc::describe(reason));
-      }));
+  auto transport = TRY(PciTransport::create(
+      virtio_id, *front_end, std::move(config_call), vm_,
+      {.lost = [this, number](const ipc::Error& reason,
+                              bool needs_reset) { events_.back_end_lost(number, ipc::describe(reason), needs_reset); },
+       .replaced = [this, number](auto gap) { events_.back_end_replaced(number, gap); }}));
   devices_.push_back({std::move(front_end), std::move(transport)});
   if (!pci_.add(number + 1u, *devices_.back().transport))
     return failure(ENOSPC, fmt::format("device {}: the PCI bus has no room for more", number));
   return {};
+}
+
+bool Machine::reconnect(std::uint16_t device, BackEndConnection connection) {
+  if (device >= devices_.size()) return false;
+  devices_[device].front_end->reconnect(std::move(connection));
+  return true;
 }
 
 Result<> Machine::add_vcpu(Vcpu vcpu) {

@@ -18,12 +18,14 @@ namespace vcpu_host {
 
 class Machine {
  public:
-  // What happens to the guest, told from the event loop. After the first three no vCPU runs that asked for it.
+  // What happens to the guest and its devices, told from the event loop. After the first three no vCPU runs that asked
+  // for it.
   struct Events {
     std::function<void()> powered_off;
     std::function<void()> reset_requested;
     std::function<void(const std::string& reason)> crashed;
-    std::function<void(std::uint16_t device, const std::string& reason)> device_failed;
+    std::function<void(std::uint16_t device, const std::string& reason, bool needs_reset)> back_end_lost;
+    std::function<void(std::uint16_t device, std::chrono::microseconds gap)> back_end_replaced;
   };
 
   // The platform without vCPUs and virtio devices. `loop` and `vm` are borrowed.
@@ -41,6 +43,8 @@ class Machine {
   std::vector<int> descriptors() const;
 
   void start();
+  // Device `device` has another back end from now on. False if there is no such device.
+  bool reconnect(std::uint16_t device, BackEndConnection connection);
   void press_power_button() { power_->press_power_button(); }
 
  private:

@@ -1,5 +1,7 @@
 // bulkhead-vcpu-host: one VM's vCPUs and devices, started by the monitor alone.
 
+#include <linux/virtio_ids.h>
+
 #include <cstdio>
 #include <string_view>
 
@@ -41,11 +43,16 @@ Result<ipc::GuestMemory> map_ram(const UniqueFd& ram, std::uint64_t bytes) {
   return memory;
 }
 
-Result<std::vector<std::unique_ptr<FrontEnd>>> greet_back_ends(EventLoop& loop, MachineSpec& spec) {
+Result<std::vector<std::unique_ptr<FrontEnd>>> greet_back_ends(EventLoop& loop, MachineSpec& spec,
+                                                               const ipc::GuestMemory& memory) {
   std::vector<std::unique_ptr<FrontEnd>> front_ends;
   for (DeviceSpec& device : spec.devices) {
-    auto front_end = FrontEnd::connect(
-        loop, {std::move(device.socket), std::move(device.kicks), std::move(device.calls)}, {spec.ram, spec.ram_bytes});
+    auto front_end = FrontEnd::connect(loop,
+                                       {.back_end = std::move(device.back_end),
+                                        .kicks = std::move(device.kicks),
+                                        .calls = std::move(device.calls),
+                                        .loses_harmlessly = device.virtio_id == VIRTIO_ID_NET},
+                                       {spec.ram, spec.ram_bytes, memory});
     if (!front_end)
       return ipc::failure(front_end.error().code, fmt::format("device {} (virtio id {}): {}", front_ends.size(),
                                                               device.virtio_id, front_end.error().context));
@@ -76,7 +83,7 @@ std::expected<void, Failed> serve(MonitorLink& monitor) {
   spec.kernel = UniqueFd();
   spec.initrd.reset();
   EventLoop loop = STEP(Internal, EventLoop::create());
-  auto front_ends = STEP(Configuration, greet_back_ends(loop, spec));
+  auto front_ends = STEP(Configuration, greet_back_ends(loop, spec, memory));
   STEP(Internal, monitor.send_loaded());
 
   // Build.
@@ -91,24 +98,26 @@ std::expected<void, Failed> serve(MonitorLink& monitor) {
                                  {.powered_off = [&] { tell(monitor.send_powered_off()); },
                                   .reset_requested = [&] { tell(monitor.send_reset_requested()); },
                                   .crashed = [&](const std::string& reason) { tell(monitor.send_crashed(reason)); },
-                                  .device_failed =
-                                      [&](std::uint16_t device, const std::string& reason) {
-                                        tell(monitor.send_device_failed(device, reason));
+                                  .back_end_lost =
+                                      [&](std::uint16_t device, const std::string& reason, bool needs_reset) {
+                                        tell(monitor.send_back_end_lost(device, reason, needs_reset));
+                                      },
+                                  .back_end_replaced =
+                                      [&](std::uint16_t device, std::chrono::microseconds gap) {
+                                        tell(monitor.send_back_end_replaced(device, gap));
                                       }}));
   for (std::size_t i = 0; i < front_ends.size(); ++i)
     STEP(Host, machine->add_device(spec.devices[i].virtio_id, std::move(front_ends[i]),
                                    std::move(spec.devices[i].config_call)));
   STEP(Host, add_vcpus(*machine, vm, loan, spec, entry));
   STEP(Internal, loop.watch(monitor.socket(), [&] {
-    const auto order = monitor.receive_order();
+    auto order = monitor.receive_order();
     if (!order && order.error().code != EAGAIN) return loop.stop();
     if (!order) return;
-    switch (*order) {
-      case Order::Start:
-        return machine->start();
-      case Order::PowerButton:
-        return machine->press_power_button();
-    }
+    if (std::holds_alternative<Start>(*order)) return machine->start();
+    if (std::holds_alternative<PowerButton>(*order)) return machine->press_power_button();
+    auto& another = std::get<Reconnect>(*order);
+    if (!machine->reconnect(another.slot, std::move(another.back_end))) loop.stop();
   }));
 
   // Seal, and run.

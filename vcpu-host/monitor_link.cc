@@ -24,18 +24,24 @@ std::unexpected<ipc::Error> not_due(const char* due) {
   return failure(EPROTO, fmt::format("the monitor sent something else than {}", due));
 }
 
+// The first descriptors of a frame.
+constexpr std::size_t kConnectionFds = 3;
+BackEndConnection take_connection(Frame& frame) {
+  return {.socket = std::move(frame.fds[0]), .requests = std::move(frame.fds[1]), .requester = std::move(frame.fds[2])};
+}
+
 Result<DeviceSpec> parse_device(ToVcpuHost::Reader message, Frame& frame) {
   const auto device = message.getDevice();
   const std::size_t queues = device.getQueues();
-  if (frame.fds.size() != 2 + 2 * queues) return not_due("a device with its descriptors");
+  if (frame.fds.size() != kConnectionFds + 2 * queues + 1) return not_due("a device with its descriptors");
   DeviceSpec spec{.virtio_id = device.getVirtioId(),
-                  .socket = std::move(frame.fds.front()),
+                  .back_end = take_connection(frame),
                   .kicks = {},
                   .calls = {},
                   .config_call = std::move(frame.fds.back())};
   for (std::size_t i = 0; i < queues; ++i) {
-    spec.kicks.push_back(std::move(frame.fds[1 + i]));
-    spec.calls.push_back(std::move(frame.fds[1 + queues + i]));
+    spec.kicks.push_back(std::move(frame.fds[kConnectionFds + i]));
+    spec.calls.push_back(std::move(frame.fds[kConnectionFds + queues + i]));
   }
   return spec;
 }
@@ -85,8 +91,10 @@ Result<Order> MonitorLink::receive_order() {
   return ipc::guarded([&]() -> Result<Order> {
     Frame frame = TRY(next_frame(channel_, false));
     const auto message = frame.root<ToVcpuHost>();
-    if (message.isStart()) return Order::Start;
-    if (message.isPowerButton()) return Order::PowerButton;
+    if (message.isStart()) return Start{};
+    if (message.isPowerButton()) return PowerButton{};
+    if (message.isBackEnd() && frame.fds.size() == kConnectionFds)
+      return Reconnect{.slot = message.getBackEnd(), .back_end = take_connection(frame)};
     return not_due("an order");
   });
 }
@@ -140,11 +148,20 @@ Result<> MonitorLink::send_crashed(const std::string& reason) {
   return channel_.send(message);
 }
 
-Result<> MonitorLink::send_device_failed(std::uint16_t slot, const std::string& reason) {
+Result<> MonitorLink::send_back_end_lost(std::uint16_t slot, const std::string& reason, bool needs_reset) {
   capnp::MallocMessageBuilder message;
-  auto failed = message.initRoot<FromVcpuHost>().initDeviceFailed();
-  failed.setSlot(slot);
-  failed.setReason(reason);
+  auto lost = message.initRoot<FromVcpuHost>().initBackEndLost();
+  lost.setSlot(slot);
+  lost.setReason(reason);
+  lost.setNeedsReset(needs_reset);
+  return channel_.send(message);
+}
+
+Result<> MonitorLink::send_back_end_replaced(std::uint16_t slot, std::chrono::microseconds gap) {
+  capnp::MallocMessageBuilder message;
+  auto replaced = message.initRoot<FromVcpuHost>().initBackEndReplaced();
+  replaced.setSlot(slot);
+  replaced.setGapMicroseconds(static_cast<std::uint64_t>(gap.count()));
   return channel_.send(message);
 }
 

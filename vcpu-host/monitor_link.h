@@ -2,18 +2,21 @@
 // ipc/schema/control.capnp.
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <span>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "ipc/control_channel.h"
+#include "vcpu-host/virtio/back_end_connection.h"
 
 namespace vcpu_host {
 
 struct DeviceSpec {
   std::uint16_t virtio_id;
-  ipc::UniqueFd socket;              // vhost-user, connected
+  BackEndConnection back_end;
   std::vector<ipc::UniqueFd> kicks;  // one eventfd for each queue
   std::vector<ipc::UniqueFd> calls;  // likewise
   ipc::UniqueFd config_call;
@@ -36,7 +39,13 @@ struct KvmLoan {
   std::vector<std::byte> supported_cpuid;
 };
 
-enum class Order { Start, PowerButton };
+struct Start {};
+struct PowerButton {};
+struct Reconnect {
+  std::uint16_t slot;
+  BackEndConnection back_end;
+};
+using Order = std::variant<Start, PowerButton, Reconnect>;
 enum class FailureKind { Configuration, Host, Internal };
 
 class MonitorLink {
@@ -59,7 +68,8 @@ class MonitorLink {
   ipc::Result<> send_powered_off();
   ipc::Result<> send_reset_requested();
   ipc::Result<> send_crashed(const std::string& reason);
-  ipc::Result<> send_device_failed(std::uint16_t slot, const std::string& reason);
+  ipc::Result<> send_back_end_lost(std::uint16_t slot, const std::string& reason, bool needs_reset);
+  ipc::Result<> send_back_end_replaced(std::uint16_t slot, std::chrono::microseconds gap);
 
  private:
   ipc::ControlChannel channel_;

@@ -26,9 +26,10 @@ struct ToVcpuHost {
     # socket, the kernel image, the initial RAM disk if hasInitrd.
 
     device @1 :DeviceSetup;
-    # Once for each device, in the order of their PCI slots. Descriptors: the vhost-user socket
-    # (connected), one kick eventfd for each queue, one call eventfd for each queue, one eventfd for
-    # configuration changes.
+    # Once for each device, in the order of their PCI slots. Descriptors: a connection to its back end, one
+    # kick eventfd for each queue, one call eventfd for each queue, one eventfd for configuration changes.
+    # A connection is three: the vhost-user socket (connected), and a pair of sockets for the channel of
+    # SET_BACKEND_REQ_FD, first the end that stays.
 
     load @2 :Void;
     # All devices are told: parse the kernel, greet the back ends, answer `loaded`.
@@ -38,6 +39,9 @@ struct ToVcpuHost {
 
     start @4 :Void;
     powerButton @5 :Void;
+
+    backEnd @6 :UInt16;
+    # The device in this slot has another back end. Descriptors: a connection to it.
   }
 }
 
@@ -70,14 +74,21 @@ struct FromVcpuHost {
     poweredOff @3 :Void;     # the guest entered S5
     resetRequested @4 :Void; # by the reset register, the keyboard controller
     crashed @5 :Text;        # triple fault, or KVM cannot go on: the reason
-    deviceFailed @6 :DeviceFailure;
-    # The guest goes on without it: DEVICE_NEEDS_RESET.
+    backEndLost @6 :BackEndLoss;
+    backEndReplaced @7 :BackEndReplacement;
+    # After `backEnd`: the new one serves.
   }
 }
 
-struct DeviceFailure {
-  slot @0 :UInt16;   # index in the order of `device` messages
+struct BackEndLoss {
+  slot @0 :UInt16;       # index in the order of `device` messages
   reason @1 :Text;
+  needsReset @2 :Bool;   # the driver has to begin anew (DEVICE_NEEDS_RESET); otherwise the device waits for another
+}
+
+struct BackEndReplacement {
+  slot @0 :UInt16;
+  gapMicroseconds @1 :UInt64;  # since the last one was lost
 }
 
 struct ToBackend {

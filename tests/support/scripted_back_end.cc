@@ -13,6 +13,18 @@ using ipc::vhost_user::payload_of;
 using ipc::vhost_user::VringState;
 
 ScriptedBackEnd::ScriptedBackEnd() {
+  begin_anew();
+}
+
+BackEndConnection ScriptedBackEnd::take_connection() {
+  int ends[2] = {-1, -1};
+  [[maybe_unused]] const int made = ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends);
+  return {.socket = std::move(theirs_), .requests = ipc::UniqueFd(ends[0]), .requester = ipc::UniqueFd(ends[1])};
+}
+
+void ScriptedBackEnd::begin_anew() {
+  requests_ = ipc::vhost_user::Socket();
+  seen.clear();
   int ends[2] = {-1, -1};
   [[maybe_unused]] const int made = ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends);
   socket_ = ipc::vhost_user::Socket(ipc::UniqueFd(ends[0]));
@@ -104,6 +116,13 @@ void ScriptedBackEnd::answer(Message& message) {
       reply = Payload(bytes.begin(), bytes.end());
       break;
     }
+    case Request::GetInflightFd: {
+      auto layout = message.as<ipc::vhost_user::Inflight>().value_or(ipc::vhost_user::Inflight());
+      layout.mmap_size = 0x10000;
+      const auto bytes = payload_of(layout);
+      reply = Payload(bytes.begin(), bytes.end());
+      break;
+    }
     case Request::GetConfig: {
       ConfigHeader header{};
       if (message.payload.size() < sizeof header) break;
@@ -118,7 +137,10 @@ void ScriptedBackEnd::answer(Message& message) {
       break;
   }
   if (const auto scripted = answers.find(request); scripted != answers.end()) reply = scripted->second;
-  if (reply) send(request, ipc::vhost_user::kReplyFlag, *reply);
+  if (!reply) return;
+  const int fd = inflight.get();
+  const bool gives = request == Request::GetInflightFd && inflight;
+  static_cast<void>(socket_.send(message.request, ipc::vhost_user::kReplyFlag, *reply, std::span(&fd, gives ? 1 : 0)));
 }
 
 }  // namespace vcpu_host

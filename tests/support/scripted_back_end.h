@@ -13,6 +13,7 @@
 #include "ipc/unique_fd.h"
 #include "ipc/vhost_user_socket.h"
 #include "vcpu-host/event_loop.h"
+#include "vcpu-host/virtio/back_end_connection.h"
 
 namespace vcpu_host {
 
@@ -24,7 +25,10 @@ class ScriptedBackEnd {
   ScriptedBackEnd();  // makes the socket pair
   ~ScriptedBackEnd();
 
-  ipc::UniqueFd take_socket() { return std::move(theirs_); }  // the front end's end
+  BackEndConnection take_connection();  // what the front end gets
+
+  // As another back end in this one's place: with a new socket pair, and nothing seen.
+  void begin_anew();
 
   // Answers from another thread until finish_greeting(), for the part where the front end waits.
   void begin_greeting();
@@ -43,6 +47,7 @@ class ScriptedBackEnd {
   std::uint64_t queues = 64;
   Payload config = Payload(16, std::byte{0x5a});
   std::uint32_t vring_base = 7;
+  ipc::UniqueFd inflight;  // what GET_INFLIGHT_FD is answered with
   // Instead of the answer to a request; an empty one is no answer at all.
   std::map<Request, std::optional<Payload>> answers;
 

@@ -25,46 +25,24 @@ using ipc::vhost_user::VringState;
 constexpr std::uint64_t kRingPacked = std::uint64_t{1} << 34;  // VIRTIO_F_RING_PACKED
 // More than a start and a stop of kMaxQueues queues after each other.
 constexpr std::size_t kMaxQueuedMessages = 1024;
+constexpr std::size_t kMaxConfigWrites = 64;
 constexpr int kMessagesPerRound = 64;
 // Ring addresses are the front end's virtual ones. It maps no ring: any numbers do that agree with the memory table.
 constexpr std::uint64_t kUserBase = std::uint64_t{1} << 44;
 constexpr std::uint64_t kDriverOk = 0x0f;  // ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK
 
-const char* name_of(Request request) {
-  switch (request) {
-    case Request::SetFeatures:
-      return "SET_FEATURES";
-    case Request::SetMemTable:
-      return "SET_MEM_TABLE";
-    case Request::SetVringNum:
-      return "SET_VRING_NUM";
-    case Request::SetVringAddr:
-      return "SET_VRING_ADDR";
-    case Request::SetVringBase:
-      return "SET_VRING_BASE";
-    case Request::GetVringBase:
-      return "GET_VRING_BASE";
-    case Request::SetVringKick:
-      return "SET_VRING_KICK";
-    case Request::SetVringCall:
-      return "SET_VRING_CALL";
-    case Request::SetVringEnable:
-      return "SET_VRING_ENABLE";
-    case Request::GetConfig:
-      return "GET_CONFIG";
-    case Request::SetConfig:
-      return "SET_CONFIG";
-    case Request::ResetDevice:
-      return "RESET_DEVICE";
-    case Request::SetStatus:
-      return "SET_STATUS";
-    default:
-      return "request";
-  }
-}
-
 bool has_own_reply(Request request) {
-  return request == Request::GetVringBase || request == Request::GetConfig;
+  switch (request) {
+    case Request::GetFeatures:
+    case Request::GetProtocolFeatures:
+    case Request::GetQueueNum:
+    case Request::GetConfig:
+    case Request::GetInflightFd:
+    case Request::GetVringBase:
+      return true;
+    default:
+      return false;
+  }
 }
 
 bool in_ram(std::uint64_t ram, std::uint64_t address, std::uint64_t bytes, std::uint64_t alignment) {
@@ -88,43 +66,98 @@ bool rings_in_ram(std::uint64_t ram, const QueueSetup& queue, bool packed) {
 
 FrontEnd::~FrontEnd() {
   listener_ = nullptr;
-  if (state_ == State::Failed) return;
-  loop_.unwatch(socket_.fd());
-  loop_.unwatch(requests_.fd());
-  loop_.unwatch(timer_);
+  drop_connection();
+  if (timer_) loop_.unwatch(timer_);
 }
 
 bool FrontEnd::has(ProtocolFeature feature) const {
   return (protocol_features_ & bit(feature)) != 0;
 }
 
-ipc::Result<> FrontEnd::watch() {
-  timer_ = ipc::UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-  if (!timer_) return ipc::system_failure("make the timer of a vhost-user device");
-  TRY(loop_.watch(timer_, [this] { timer_expired(); }));
-  TRY(loop_.watch(socket_.fd(), [this] { socket_ready(); }));
-  if (requests_.fd()) TRY(loop_.watch(requests_.fd(), [this] { back_end_request_ready(); }));
-  return {};
-}
-
 bool FrontEnd::start(std::uint64_t features, std::span<const QueueSetup> queues) {
+  if ((features & ~features_) != 0) return false;  // another back end than the driver has asked
   const bool packed = (features & kRingPacked) != 0;
   for (const QueueSetup& queue : queues)
     if (queue.enabled && !rings_in_ram(ram_.bytes, queue, packed)) return false;
 
   state_ = State::Running;
   packed_ = packed;
+  setups_.assign(queues.begin(), queues.end());
   // A packed ring begins with both wrap counters at 1 (virtio 1.2, 2.8.1).
   if (fresh_) std::ranges::fill(bases_, packed ? 0x8000'8000u : 0u);
-  fresh_ = false;
+  if (unknown_bases_ && !packed)
+    for (std::uint16_t i = 0; i < setups_.size(); ++i)
+      if (setups_[i].enabled) bases_[i] = used_index(setups_[i]);
   const std::uint64_t all_features = features | (negotiates_ ? ipc::vhost_user::kProtocolFeaturesBit : 0);
-  queue_message(Request::SetFeatures, payload_of(all_features), {});
-  queue_memory_table();
-  for (std::uint16_t i = 0; i < queues.size(); ++i)
-    if (queues[i].enabled) queue_ring(i, queues[i]);
-  if (has(ProtocolFeature::Status)) queue_message(Request::SetStatus, payload_of(kDriverOk), {});
+  queue_message(Request::SetFeatures, payload_of(all_features));
+  if (!tracks_inflight()) {
+    queue_rings();
+  } else if (inflight_) {
+    queue_inflight(Request::SetInflightFd);
+    queue_rings();
+  } else {
+    queue_inflight(Request::GetInflightFd);  // the rings follow its answer
+  }
   send_pending();
   return true;
+}
+
+// Vhost-user.rst, "Inflight I/O tracking": one record for all rings. Of packed rings it fits one size alone.
+bool FrontEnd::tracks_inflight() const {
+  if (!has(ProtocolFeature::InflightShmfd)) return false;
+  std::optional<std::uint16_t> size;
+  for (const QueueSetup& queue : setups_) {
+    if (!queue.enabled) continue;
+    if (packed_ && size && *size != queue.size) return false;
+    size = queue.size;
+  }
+  return size.has_value();
+}
+
+void FrontEnd::queue_inflight(Request request) {
+  if (request == Request::GetInflightFd) {
+    inflight_layout_ = {};
+    inflight_layout_.queues = queues();
+    for (const QueueSetup& queue : setups_)
+      if (queue.enabled) inflight_layout_.queue_size = std::max(inflight_layout_.queue_size, queue.size);
+    return queue_message(request, payload_of(inflight_layout_));
+  }
+  queue_message(request, payload_of(inflight_layout_), {inflight_.get()});
+}
+
+ipc::Result<> FrontEnd::accept_inflight(Message& message) {
+  const auto layout = message.as<ipc::vhost_user::Inflight>();
+  if (!layout || message.fds.size() > 1)
+    return ipc::failure(EPROTO, "vhost-user GET_INFLIGHT_FD: the answer is malformed");
+  if (state_ != State::Running) return {};  // stopped before it began
+  if (message.fds.empty()) {                // it keeps none, whatever it has agreed to
+    queue_rings();
+    return {};
+  }
+  inflight_ = std::move(message.fds.front());
+  inflight_layout_.mmap_size = layout->mmap_size;
+  inflight_layout_.mmap_offset = layout->mmap_offset;
+  queue_inflight(Request::SetInflightFd);
+  queue_rings();
+  return {};
+}
+
+// Where the driver has seen the last completion: there a back end goes on that was told nothing better.
+std::uint16_t FrontEnd::used_index(const QueueSetup& setup) const {
+  const auto header = ram_.memory.slice(ipc::GuestAddress{setup.device}, 4);
+  const auto halves = header ? header->objects<std::uint16_t>(2) : std::nullopt;
+  return halves ? ipc::load_once((*halves)[1]) : std::uint16_t{0};
+}
+
+void FrontEnd::queue_rings() {
+  fresh_ = false;
+  unknown_bases_ = false;
+  queue_memory_table();
+  for (std::uint16_t i = 0; i < setups_.size(); ++i)
+    if (setups_[i].enabled) queue_ring(i, setups_[i]);
+  if (has(ProtocolFeature::Status)) queue_message(Request::SetStatus, payload_of(kDriverOk));
+  if (std::exchange(replay_config_, false))
+    for (const ConfigWrite& write : config_writes_) queue_config(write);
 }
 
 void FrontEnd::queue_memory_table() {
@@ -151,7 +184,7 @@ void FrontEnd::queue_ring(std::uint16_t queue, const QueueSetup& setup) {
                           .used = kUserBase + setup.device,
                           .available = kUserBase + setup.driver,
                           .log = 0};
-  queue_message(Request::SetVringAddr, payload_of(address), {});
+  queue_message(Request::SetVringAddr, payload_of(address));
   const std::uint64_t index = queue;
   queue_message(Request::SetVringCall, payload_of(index), {descriptors_.calls[queue].get()});
   // The kick comes last: with it the ring starts.
@@ -172,37 +205,78 @@ void FrontEnd::stop(Stop how) {
   if (how == Stop::Reset) {
     const std::uint64_t status = 0;
     if (has(ProtocolFeature::Status))
-      queue_message(Request::SetStatus, payload_of(status), {});
+      queue_message(Request::SetStatus, payload_of(status));
     else if (has(ProtocolFeature::ResetDevice))
-      queue_message(Request::ResetDevice, {}, {});
+      queue_message(Request::ResetDevice);
   }
   send_pending();
 }
 
-void FrontEnd::finish_stop() {
-  if (state_ != State::Stopping || !expected_.empty() || !outgoing_.empty()) return;
-  state_ = State::Stopped;
-  if (how_ == Stop::Reset) fresh_ = true;
-  if (listener_ != nullptr) listener_->back_end_stopped();
+void FrontEnd::forget_rings() {
+  fresh_ = true;
+  unknown_bases_ = false;
+  inflight_ = ipc::UniqueFd();
+  config_writes_.clear();
+}
+
+// What was asked for has been answered.
+void FrontEnd::settle() {
+  if (!expected_.empty() || !outgoing_.empty()) return;
+  switch (state_) {
+    case State::Greeting:
+      requester_ = ipc::UniqueFd();
+      greeted_once_ = true;
+      state_ = State::Stopped;
+      if (listener_ != nullptr) listener_->back_end_stopped();
+      if (state_ == State::Stopped) tell_replaced();
+      return;
+    case State::Stopping:
+      state_ = State::Stopped;
+      if (how_ == Stop::Reset) forget_rings();
+      if (listener_ != nullptr) listener_->back_end_stopped();
+      return;
+    case State::Running:
+      return tell_replaced();
+    case State::Stopped:
+    case State::Lost:
+      return;
+  }
+}
+
+void FrontEnd::tell_replaced() {
+  if (!lost_at_) return;
+  const auto gap = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - *lost_at_);
+  lost_at_.reset();
+  if (listener_ != nullptr) listener_->back_end_replaced(gap);
 }
 
 void FrontEnd::write_config(std::size_t offset, std::span<const std::byte> bytes) {
-  if (state_ == State::Failed || offset >= config_.size() || bytes.size() > config_.size() - offset) return;
+  if (offset >= config_.size() || bytes.size() > config_.size() - offset) return;
   // A driver that writes faster than the back end listens loses what it writes.
   if (outgoing_.size() + expected_.size() > kMaxQueuedMessages / 4) return;
-  const ConfigHeader header{
-      .offset = static_cast<std::uint32_t>(offset), .size = static_cast<std::uint32_t>(bytes.size()), .flags = 0};
-  std::vector<std::byte> payload(sizeof header + bytes.size());
-  std::memcpy(payload.data(), &header, sizeof header);
-  std::ranges::copy(bytes, payload.begin() + sizeof header);
   std::ranges::copy(bytes, config_.begin() + static_cast<std::ptrdiff_t>(offset));
-  queue_message(Request::SetConfig, payload, {});
-  if (!has(ProtocolFeature::ReplyAck)) fetch_config();  // what became of it
+  ConfigWrite write{.offset = offset, .bytes = {bytes.begin(), bytes.end()}};
+  std::erase_if(config_writes_,
+                [&](const ConfigWrite& older) { return older.offset == offset && older.bytes.size() == bytes.size(); });
+  if (config_writes_.size() < kMaxConfigWrites) config_writes_.push_back(write);
+  if (state_ == State::Lost || state_ == State::Greeting) return;
+  queue_config(write);
   send_pending();
 }
 
+void FrontEnd::queue_config(const ConfigWrite& write) {
+  const ConfigHeader header{.offset = static_cast<std::uint32_t>(write.offset),
+                            .size = static_cast<std::uint32_t>(write.bytes.size()),
+                            .flags = 0};
+  std::vector<std::byte> payload(sizeof header + write.bytes.size());
+  std::memcpy(payload.data(), &header, sizeof header);
+  std::ranges::copy(write.bytes, payload.begin() + sizeof header);
+  queue_message(Request::SetConfig, payload);
+  if (!has(ProtocolFeature::ReplyAck)) fetch_config();  // what became of it
+}
+
 void FrontEnd::fetch_config() {
-  if (config_.empty()) return;
+  if (config_.empty() || state_ == State::Lost || state_ == State::Greeting) return;
   if (std::exchange(fetching_config_, true)) {
     fetch_config_again_ = true;
     return;
@@ -210,7 +284,7 @@ void FrontEnd::fetch_config() {
   std::vector<std::byte> payload(sizeof(ConfigHeader) + config_.size());
   const ConfigHeader header{.offset = 0, .size = static_cast<std::uint32_t>(config_.size()), .flags = 0};
   std::memcpy(payload.data(), &header, sizeof header);
-  queue_message(Request::GetConfig, payload, {});
+  queue_message(Request::GetConfig, payload);
 }
 
 void FrontEnd::queue_state(Request request, std::uint16_t queue, std::uint32_t value) {
@@ -223,45 +297,46 @@ void FrontEnd::queue_message(Request request, std::span<const std::byte> payload
   outgoing_.push_back({.request = request,
                        .payload = std::vector(payload.begin(), payload.end()),
                        .fds = std::move(fds),
-                       .queue = queue});
+                       .queue = queue,
+                       .acknowledged = has(ProtocolFeature::ReplyAck) && !has_own_reply(request)});
 }
 
 void FrontEnd::send_pending() {
-  if (state_ == State::Failed) return;
+  if (state_ == State::Lost) return;
   if (outgoing_.size() + expected_.size() > kMaxQueuedMessages)
-    return fail({EPROTO, "vhost-user: the back end does not answer"});
+    return lose({ETIMEDOUT, "vhost-user: the back end does not answer"});
   while (!outgoing_.empty()) {
     const Outgoing& message = outgoing_.front();
-    const bool acknowledged = has(ProtocolFeature::ReplyAck) && !has_own_reply(message.request);
-    const auto sent = socket_.send(static_cast<std::uint32_t>(message.request),
-                                   acknowledged ? ipc::vhost_user::kNeedReplyFlag : 0, message.payload, message.fds);
+    const auto sent =
+        socket_.send(static_cast<std::uint32_t>(message.request),
+                     message.acknowledged ? ipc::vhost_user::kNeedReplyFlag : 0, message.payload, message.fds);
     if (!sent && sent.error().code == EAGAIN) break;
-    if (!sent) return fail(sent.error());
-    if (acknowledged || has_own_reply(message.request))
+    if (!sent) return lose(sent.error());
+    if (message.acknowledged || has_own_reply(message.request))
       expected_.push_back({.request = message.request, .queue = message.queue});
     outgoing_.pop_front();
   }
   const bool writable = !outgoing_.empty();
   if (writable != watching_writable_) {
-    if (auto watched = loop_.watch_writable(socket_.fd(), writable); !watched) return fail(watched.error());
+    if (auto watched = loop_.watch_writable(socket_.fd(), writable); !watched) return lose(watched.error());
     watching_writable_ = writable;
   }
   arm_timer();
-  finish_stop();
+  settle();
 }
 
 void FrontEnd::socket_ready() {
   for (int i = 0; i < kMessagesPerRound; ++i) {
     auto message = socket_.receive();
-    if (!message) return fail(message.error());
+    if (!message) return lose(message.error());
     if (!*message) break;
-    if (auto accepted = accept_reply(**message); !accepted) return fail(accepted.error());
-    if (state_ == State::Failed) return;
+    if (auto accepted = accept_reply(**message); !accepted) return lose(accepted.error());
+    if (state_ == State::Lost) return;
   }
   send_pending();
 }
 
-ipc::Result<> FrontEnd::accept_reply(const Message& message) {
+ipc::Result<> FrontEnd::accept_reply(Message& message) {
   if (!message.is_reply() || expected_.empty() ||
       message.request != static_cast<std::uint32_t>(expected_.front().request))
     return ipc::failure(EPROTO,
@@ -269,7 +344,9 @@ ipc::Result<> FrontEnd::accept_reply(const Message& message) {
   const Expected expected = expected_.front();
   expected_.pop_front();
   const char* name = name_of(expected.request);
+  if (expected.request == Request::GetInflightFd) return accept_inflight(message);
   if (!message.fds.empty()) return ipc::failure(EPROTO, fmt::format("vhost-user {}: descriptors in the answer", name));
+  if (state_ == State::Greeting && has_own_reply(expected.request)) return accept_greeting(message, expected.request);
   if (expected.request == Request::GetConfig) return accept_config(message);
 
   if (expected.request == Request::GetVringBase) {
@@ -296,7 +373,11 @@ ipc::Result<> FrontEnd::accept_config(const Message& message) {
   std::memcpy(&header, message.payload.data(), sizeof header);
   if (header.offset != 0 || header.size != config_.size())
     return ipc::failure(EPROTO, "vhost-user GET_CONFIG: the answer is malformed");
-  const std::span<const std::byte> bytes = std::span(message.payload).subspan(sizeof header);
+  std::vector<std::byte> bytes(message.payload.begin() + sizeof header, message.payload.end());
+  // What the driver wrote to one that was lost it goes on to read: it will be written again.
+  if (replay_config_)
+    for (const ConfigWrite& write : config_writes_)
+      std::ranges::copy(write.bytes, bytes.begin() + static_cast<std::ptrdiff_t>(write.offset));
   const bool changed = !std::ranges::equal(bytes, config_);
   std::ranges::copy(bytes, config_.begin());
   if (std::exchange(fetch_config_again_, false)) fetch_config();
@@ -312,9 +393,9 @@ void FrontEnd::back_end_request_ready() {
       requests_ = ipc::vhost_user::Socket();
       return;
     }
-    if (!message) return fail(message.error());
+    if (!message) return lose(message.error());
     if (!*message) break;
-    if (auto accepted = accept_request(**message); !accepted) return fail(accepted.error());
+    if (auto accepted = accept_request(**message); !accepted) return lose(accepted.error());
   }
   send_pending();
 }
@@ -332,8 +413,9 @@ ipc::Result<> FrontEnd::accept_request(const Message& message) {
 void FrontEnd::arm_timer() {
   itimerspec timer{};
   if (!expected_.empty() || !outgoing_.empty()) {
-    timer.it_value.tv_sec = limits_.reply.count() / 1000;
-    timer.it_value.tv_nsec = limits_.reply.count() % 1000 * 1'000'000;
+    const auto limit = state_ == State::Greeting ? limits_.greeting : limits_.reply;
+    timer.it_value.tv_sec = limit.count() / 1000;
+    timer.it_value.tv_nsec = limit.count() % 1000 * 1'000'000;
   }
   ::timerfd_settime(timer_.get(), 0, &timer, nullptr);
 }
@@ -341,22 +423,44 @@ void FrontEnd::arm_timer() {
 void FrontEnd::timer_expired() {
   if (!is_signalled(timer_)) return;  // an answer of this very round has set it anew
   drain(timer_);
-  const char* name = name_of(expected_.empty() ? outgoing_.empty() ? Request::None : outgoing_.front().request
-                                               : expected_.front().request);
-  fail({ETIMEDOUT, fmt::format("vhost-user {}: no answer from the back end", name)});
+  lose_for_silence();
 }
 
-void FrontEnd::fail(ipc::Error reason) {
-  if (state_ == State::Failed) return;
-  loop_.unwatch(socket_.fd());
-  loop_.unwatch(requests_.fd());
-  loop_.unwatch(timer_);
-  state_ = State::Failed;
+void FrontEnd::lose_for_silence() {
+  const Request request = !expected_.empty()   ? expected_.front().request
+                          : !outgoing_.empty() ? outgoing_.front().request
+                                               : Request::None;
+  lose({ETIMEDOUT, fmt::format("vhost-user {}: no answer from the back end", name_of(request))});
+}
+
+void FrontEnd::drop_connection() {
+  if (socket_.fd()) loop_.unwatch(socket_.fd());
+  if (requests_.fd()) loop_.unwatch(requests_.fd());
   socket_ = ipc::vhost_user::Socket();
   requests_ = ipc::vhost_user::Socket();
+  requester_ = ipc::UniqueFd();
   outgoing_.clear();
   expected_.clear();
-  if (listener_ != nullptr) listener_->back_end_failed(reason);
+  watching_writable_ = false;
+  fetching_config_ = false;
+  fetch_config_again_ = false;
+}
+
+// One that ended or fell silent can be replaced; what one did that broke the protocol is not built upon.
+void FrontEnd::lose(ipc::Error reason) {
+  if (state_ == State::Lost) return;
+  const bool ended = reason.code == EPIPE || reason.code == ECONNRESET || reason.code == ETIMEDOUT;
+  if (std::ranges::find(started_, true) != started_.end() || (state_ == State::Stopping && how_ == Stop::Pause))
+    unknown_bases_ = true;
+  started_.assign(started_.size(), false);
+  const bool known = !unknown_bases_ || inflight_ || (descriptors_.loses_harmlessly && !packed_);
+  drop_connection();
+  arm_timer();
+  state_ = State::Lost;
+  replay_config_ = true;
+  if (!lost_at_) lost_at_ = std::chrono::steady_clock::now();
+  loss_ = reason;
+  if (listener_ != nullptr) listener_->back_end_lost(reason, ended && known);
 }
 
 }  // namespace vcpu_host

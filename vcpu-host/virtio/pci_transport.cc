@@ -40,24 +40,23 @@ constexpr PciIdentity identity(std::uint16_t virtio_id) {
 
 ipc::Result<std::unique_ptr<PciTransport>> PciTransport::create(std::uint16_t virtio_id, FrontEnd& front_end,
                                                                 ipc::UniqueFd config_event, Hypervisor& hypervisor,
-                                                                std::function<void(const ipc::Error&)> failed) {
+                                                                BackEndEvents events) {
   if (virtio_id == 0 || virtio_id > 63)
     return ipc::failure(EINVAL, fmt::format("virtio device id {}: not 1 to 63", virtio_id));
   // One vector for each queue, and one for changes of configuration.
   auto msix = TRY(Msix::create(hypervisor, static_cast<std::uint16_t>(front_end.queues() + 1)));
   return std::unique_ptr<PciTransport>(
-      new PciTransport(virtio_id, front_end, std::move(config_event), hypervisor, std::move(msix), std::move(failed)));
+      new PciTransport(virtio_id, front_end, std::move(config_event), hypervisor, std::move(msix), std::move(events)));
 }
 
 PciTransport::PciTransport(std::uint16_t virtio_id, FrontEnd& front_end, ipc::UniqueFd config_event,
-                           Hypervisor& hypervisor, std::unique_ptr<Msix> msix,
-                           std::function<void(const ipc::Error&)> failed)
+                           Hypervisor& hypervisor, std::unique_ptr<Msix> msix, BackEndEvents events)
     : PciFunction(identity(virtio_id)),
       front_end_(front_end),
       config_event_(std::move(config_event)),
       hypervisor_(hypervisor),
       msix_(std::move(msix)),
-      failed_(std::move(failed)),
+      events_(std::move(events)),
       queues_(front_end.queues()) {
   add_memory_bar(0, kBarBytes, *this);
   const auto multiplier = std::as_bytes(std::span(&kNotifyMultiplier, 1));
@@ -195,11 +194,10 @@ void PciTransport::reconcile() {
     case FrontEnd::State::Running:
       if (!wanted) front_end_.stop(resetting_ ? FrontEnd::Stop::Reset : FrontEnd::Stop::Pause);
       return;
+    case FrontEnd::State::Greeting:
     case FrontEnd::State::Stopping:
+    case FrontEnd::State::Lost:
       return;  // back_end_stopped() comes
-    case FrontEnd::State::Failed:
-      if (wanted) need_reset();
-      return;
   }
 }
 
@@ -208,10 +206,10 @@ void PciTransport::back_end_stopped() {
   reconcile();
 }
 
-void PciTransport::back_end_failed(const ipc::Error& reason) {
+void PciTransport::back_end_lost(const ipc::Error& reason, bool resumable) {
   if (resetting_) finish_reset();
-  if (has_status(VIRTIO_CONFIG_S_DRIVER_OK)) need_reset();
-  failed_(reason);
+  if (!resumable && has_status(VIRTIO_CONFIG_S_DRIVER_OK)) need_reset();
+  events_.lost(reason, has_status(VIRTIO_CONFIG_S_NEEDS_RESET));
 }
 
 void PciTransport::back_end_config_changed() {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -20,6 +21,15 @@
 
 namespace vcpu_host {
 
+// What becomes of a device's back end.
+struct BackEndEvents {
+  // Gone, and why. `needs_reset`: the driver has to begin anew (DEVICE_NEEDS_RESET), as no other can go on where this
+  // one was; otherwise the guest sees a pause.
+  std::function<void(const ipc::Error& reason, bool needs_reset)> lost;
+  // Another has taken its place, so long afterwards.
+  std::function<void(std::chrono::microseconds gap)> replaced;
+};
+
 class PciTransport final : public PciFunction, private BusDevice, private FrontEnd::Listener {
  public:
   static constexpr std::uint16_t kMaxQueueSize = 256;
@@ -36,11 +46,10 @@ class PciTransport final : public PciFunction, private BusDevice, private FrontE
   static constexpr std::uint32_t kMsixPending = 0x6000;
 
   // A device of type `virtio_id` (1 to 63) in front of `front_end`, whose listener this becomes. `config_event`
-  // is an eventfd of nobody else's: changes of configuration interrupt through it. `failed` is told why, once,
-  // when the guest has to go on without the back end (DEVICE_NEEDS_RESET). Put it on a PciBus.
+  // is an eventfd of nobody else's: changes of configuration interrupt through it. Put it on a PciBus.
   static ipc::Result<std::unique_ptr<PciTransport>> create(std::uint16_t virtio_id, FrontEnd& front_end,
                                                            ipc::UniqueFd config_event, Hypervisor& hypervisor,
-                                                           std::function<void(const ipc::Error&)> failed);
+                                                           BackEndEvents events);
   ~PciTransport() override;
 
  private:
@@ -50,7 +59,7 @@ class PciTransport final : public PciFunction, private BusDevice, private FrontE
   };
 
   PciTransport(std::uint16_t virtio_id, FrontEnd& front_end, ipc::UniqueFd config_event, Hypervisor& hypervisor,
-               std::unique_ptr<Msix> msix, std::function<void(const ipc::Error&)> failed);
+               std::unique_ptr<Msix> msix, BackEndEvents events);
   std::uint8_t add_virtio_capability(std::uint8_t type, std::uint32_t offset, std::uint32_t length,
                                      std::span<const std::byte> extra = {});
 
@@ -79,7 +88,8 @@ class PciTransport final : public PciFunction, private BusDevice, private FrontE
   // FrontEnd::Listener
   void back_end_stopped() override;
   void back_end_config_changed() override;
-  void back_end_failed(const ipc::Error& reason) override;
+  void back_end_lost(const ipc::Error& reason, bool resumable) override;
+  void back_end_replaced(std::chrono::microseconds gap) override { events_.replaced(gap); }
 
   std::uint64_t offered() const;  // feature bits
   const Queue* selected() const { return queue_select_ < queues_.size() ? &queues_[queue_select_] : nullptr; }
@@ -97,7 +107,7 @@ class PciTransport final : public PciFunction, private BusDevice, private FrontE
   ipc::UniqueFd config_event_;
   Hypervisor& hypervisor_;
   std::unique_ptr<Msix> msix_;
-  std::function<void(const ipc::Error&)> failed_;
+  BackEndEvents events_;
   std::size_t msix_capability_ = 0;
   std::size_t access_capability_ = 0;
   std::optional<ipc::GuestAddress> bar_;  // where the doorbells are attached

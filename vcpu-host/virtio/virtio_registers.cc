@@ -162,8 +162,7 @@ void PciTransport::write_status(std::uint8_t value) {
   if ((added & VIRTIO_CONFIG_S_FEATURES_OK) != 0) {
     // 2.2.2: features that were not offered are not accepted; without VERSION_1 this device does not work.
     const bool acceptable = (driver_features_ & ~offered()) == 0 && (driver_features_ & kVersion1) != 0;
-    if (!acceptable || front_end_.state() == FrontEnd::State::Failed)
-      added &= static_cast<std::uint8_t>(~VIRTIO_CONFIG_S_FEATURES_OK);
+    if (!acceptable) added &= static_cast<std::uint8_t>(~VIRTIO_CONFIG_S_FEATURES_OK);
   }
   if (((status_ | added) & VIRTIO_CONFIG_S_FEATURES_OK) == 0)
     added &= static_cast<std::uint8_t>(~VIRTIO_CONFIG_S_DRIVER_OK);
@@ -174,7 +173,7 @@ void PciTransport::write_status(std::uint8_t value) {
 // 2.1.2, 2.4.1: the status reads 0 when the back end uses no ring any more.
 void PciTransport::begin_reset() {
   const FrontEnd::State state = front_end_.state();
-  if (state == FrontEnd::State::Stopped || state == FrontEnd::State::Failed) return finish_reset();
+  if (state != FrontEnd::State::Running && state != FrontEnd::State::Stopping) return finish_reset();
   resetting_ = true;
   reconcile();
 }

@@ -90,8 +90,6 @@ TEST_CASE("a child that fails ends the machine, with one line that names it and 
       {"load:garbage", "", kInternalError, "vcpu-host: "},
       {"start:odd", "", kInternalError, "vcpu-host: control message of an odd size: Bad message\n"},
       // what is not its turn
-      {"", "sealed", kInternalError, "blk0: " + out_of_turn},
-      {"", "frames", kInternalError, "blk0: " + out_of_turn},
       {"load:sealed", "", kInternalError, "vcpu-host: " + out_of_turn},
       {"load:off", "", kInternalError, "vcpu-host: " + out_of_turn},
       {"kvm:off", "", kInternalError, "vcpu-host: " + out_of_turn},
@@ -126,16 +124,21 @@ TEST_CASE("a guest that crashes, and what a child says of devices, reaches the o
     CHECK(monitor.wait(kPatience) == kGuestCrashed);
     CHECK(monitor.errors() == "bulkhead: vm: the guest crashed: triple fault?[2J\n");
   }
-  SECTION("a device that fails 20000 times is told of once") {
-    monitor.send("device\noff\n");
+  SECTION("a device that the guest has to reset") {
+    monitor.send("reset-needed\noff\n");
     CHECK(monitor.wait(kPatience) == kPoweredOff);
     CHECK(monitor.errors() ==
-          "bulkhead: vm: blk0 (" + host.disk + "): the guest goes on without it: it does not answer?\n");
+          "bulkhead: vm: blk0: the guest goes on without it until it resets it: it does not answer?\n");
   }
   SECTION("a device that there is not") {
-    monitor.send("no-device\n");
+    monitor.send(GENERATE("no-device\n", "no-replacement\n"));
     CHECK(monitor.wait(kPatience) == kInternalError);
-    CHECK(monitor.errors() == "bulkhead: vm: vcpu-host: it said something out of turn: Protocol error\n");
+    CHECK(monitor.errors() == "bulkhead: vm: vcpu-host: it spoke of a device that is not there: Protocol error\n");
+  }
+  SECTION("a back end that is lost twice") {
+    monitor.send("silent\nsilent\n");
+    CHECK(monitor.wait(kPatience) == kInternalError);
+    CHECK(monitor.errors() == "bulkhead: vm: vcpu-host: it lost a connection that it never had: Protocol error\n");
   }
   CHECK(host.nothing_left());
 }
@@ -219,19 +222,80 @@ TEST_CASE("SIGINT, SIGHUP and SIGQUIT end the machine at once", "[children]") {
   CHECK(host.nothing_left());
 }
 
-TEST_CASE("a child that is killed while the guest runs ends the machine", "[children]") {
+TEST_CASE("a vcpu-host that is killed ends the machine", "[children]") {
   NEEDS_CHILDREN();
-  const auto [program, name] =
-      GENERATE(table<std::string, std::string>({{"bulkhead-vcpu-host", "vcpu-host"}, {"bulkhead-blk", "blk0"}}));
   Fixture host;
   Monitor monitor(host.folder, host.wish("", ""));
   REQUIRE(host.running(monitor));
-  const Process* victim = find_by_name(host.children, program);
+  const Process* victim = find_by_name(host.children, "bulkhead-vcpu-host");
   REQUIRE(victim != nullptr);
   REQUIRE(::kill(victim->pid, SIGKILL) == 0);
   CHECK(monitor.wait(kPatience) == kChildLost);
-  CHECK(monitor.errors() == "bulkhead: vm: " + name + " was lost: killed by signal 9 (Killed)\n");
+  CHECK(monitor.errors() == "bulkhead: vm: vcpu-host was lost: killed by signal 9 (Killed)\n");
   CHECK(host.nothing_left());
+}
+
+TEST_CASE("a back end that is killed is replaced while the guest runs, as often as it takes", "[children]") {
+  NEEDS_CHILDREN();
+  Fixture host;
+  Monitor monitor(host.folder, host.wish("", ""));
+  REQUIRE(host.running(monitor));
+  const std::size_t descriptors = open_descriptors(monitor.pid());
+  constexpr int kTimes = 40;
+  for (int i = 0; i < kTimes; ++i) {
+    std::this_thread::sleep_for(Seconds(0.12));  // one that is lost sooner is replaced later
+    const Process* victim = find_by_name(host.children, "bulkhead-blk");
+    REQUIRE(victim != nullptr);
+    REQUIRE(::kill(victim->pid, SIGKILL) == 0);
+    REQUIRE(monitor.expect("another back end for 0, 3 descriptors\n", kPatience));
+    CHECK_FALSE(exists(*victim));
+    host.children = children_of(monitor.pid());
+    CHECK(host.children.size() == 2);
+  }
+  CHECK(open_descriptors(monitor.pid()) == descriptors);
+  monitor.send("off\n");
+  CHECK(monitor.wait(kPatience) == kPoweredOff);
+  CHECK_THAT(monitor.errors(),
+             Catch::StartsWith("bulkhead: vm: blk0: lost (killed by signal 9 (Killed)), and back after "
+                               "1.5 ms (restart 1)\n") &&
+                 Catch::Contains("(restart 32)"));
+  CHECK(lines_in(monitor.errors()) == 17);  // the first 16, and 32: a guest may bring it about
+  CHECK(host.nothing_left());
+}
+
+TEST_CASE("a back end that says what it must not is replaced, less and less often", "[children]") {
+  NEEDS_CHILDREN();
+  const std::string action = GENERATE("sealed", "frames");
+  Fixture host;
+  Monitor monitor(host.folder, host.wish("", action));
+  // Where it says so before the guest runs, the machine ends.
+  if (host.running(monitor)) {
+    REQUIRE(monitor.expect("another back end for 0", kPatience));
+    std::this_thread::sleep_for(Seconds(2));
+    monitor.send("off\n");
+    CHECK(monitor.wait(kPatience) == kPoweredOff);
+    CHECK_THAT(monitor.errors(), Catch::StartsWith("bulkhead: vm: blk0: lost (it said something out of turn"));
+    CHECK(lines_in(monitor.errors()) < 12);
+  } else {
+    CHECK(monitor.wait(kPatience) == kInternalError);
+    CHECK(monitor.errors() == "bulkhead: vm: blk0: it said something out of turn: Protocol error\n");
+  }
+}
+
+TEST_CASE("a back end that has stopped answering is killed, and replaced", "[children]") {
+  NEEDS_CHILDREN();
+  Fixture host;
+  Monitor monitor(host.folder, host.wish("", ""));
+  REQUIRE(host.running(monitor));
+  const Process* victim = find_by_name(host.children, "bulkhead-blk");
+  REQUIRE(victim != nullptr);
+  REQUIRE(::kill(victim->pid, SIGSTOP) == 0);
+  monitor.send("silent\n");
+  REQUIRE(monitor.expect("another back end for 0", kPatience));
+  CHECK_FALSE(exists(*victim));
+  monitor.send("off\n");
+  CHECK(monitor.wait(kPatience) == kPoweredOff);
+  CHECK_THAT(monitor.errors(), Catch::Contains("lost (it does not answer?)"));
 }
 
 TEST_CASE("a caller that ignores SIGCHLD does not hide from the monitor how its children ended", "[children]") {

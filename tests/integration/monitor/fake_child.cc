@@ -128,6 +128,7 @@ class VcpuHost {
           at("start");
           return serve();
         case schema::ToVcpuHost::DEVICE:
+        case schema::ToVcpuHost::BACK_END:
         case schema::ToVcpuHost::POWER_BUTTON:
           break;
       }
@@ -153,9 +154,9 @@ class VcpuHost {
                                 pollfd{.fd = serial_.get(), .events = POLLIN, .revents = 0}};
     while (::poll(ready.data(), ready.size(), -1) > 0) {
       if (ready[0].revents != 0) {
-        const auto frame = fake_.control.receive();
+        auto frame = fake_.control.receive();
         if (!frame || !*frame) return 0;
-        print("power button\n");
+        listen((*frame)->template root<schema::ToVcpuHost>(), (*frame)->fds.size());
       }
       char byte = 0;
       if (ready[1].revents == 0 || ::read(serial_.get(), &byte, 1) != 1) continue;
@@ -168,20 +169,34 @@ class VcpuHost {
     return 97;
   }
 
+  void listen(schema::ToVcpuHost::Reader order, std::size_t descriptors) {
+    if (order.isPowerButton()) print("power button\n");
+    if (!order.isBackEnd()) return;
+    print(fmt::format("another back end for {}, {} descriptors\n", order.getBackEnd(), descriptors));
+    fake_.say([&](auto message) {
+      auto replaced = message.initBackEndReplaced();
+      replaced.setSlot(order.getBackEnd());
+      replaced.setGapMicroseconds(1500);
+    });
+  }
+
+  void lose(bool needs_reset) {
+    fake_.say([&](auto message) {
+      auto lost = message.initBackEndLost();
+      lost.setSlot(0);
+      lost.setReason("it does not answer\n");
+      lost.setNeedsReset(needs_reset);
+    });
+  }
+
   void obey(const std::string& word) {
     if (word == "off") fake_.say([](auto message) { message.setPoweredOff(); });
     if (word == "reset") fake_.say([](auto message) { message.setResetRequested(); });
     if (word == "crash") fake_.say([](auto message) { message.setCrashed("triple fault\x1b[2J"); });
-    if (word == "device") {
-      for (int i = 0; i < kFloodFrames; ++i) {
-        fake_.say([](auto message) {
-          auto failed = message.initDeviceFailed();
-          failed.setSlot(0);
-          failed.setReason("it does not answer\n");
-        });
-      }
-    }
-    if (word == "no-device") fake_.say([](auto message) { message.initDeviceFailed().setSlot(31); });
+    if (word == "silent") lose(false);
+    if (word == "reset-needed") lose(true);
+    if (word == "no-device") fake_.say([](auto message) { message.initBackEndLost().setSlot(31); });
+    if (word == "no-replacement") fake_.say([](auto message) { message.initBackEndReplaced().setSlot(31); });
     fake_.act(word);
   }
 

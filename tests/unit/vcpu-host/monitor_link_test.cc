@@ -10,7 +10,6 @@ using ipc::UniqueFd;
 using ipc::schema::FromVcpuHost;
 using ipc::schema::ToVcpuHost;
 using vcpu_host::MonitorLink;
-using vcpu_host::Order;
 
 namespace {
 
@@ -55,8 +54,8 @@ struct Fixture {
 SCENARIO("The machine arrives as setup, devices, load") {
   Fixture fixture = Fixture::make();
   fixture.send_setup(true, 4);
-  fixture.send_device(3, 8);
-  fixture.send_device(1, 4);
+  fixture.send_device(3, 10);
+  fixture.send_device(1, 6);
   fixture.send_load();
   auto machine = fixture.link.receive_machine();
   REQUIRE(machine);
@@ -68,12 +67,13 @@ SCENARIO("The machine arrives as setup, devices, load") {
   CHECK(machine->devices[0].kicks.size() == 3);
   CHECK(machine->devices[0].calls.size() == 3);
   CHECK(machine->devices[1].config_call);
+  CHECK(machine->devices[1].back_end.requester);
 }
 
 SCENARIO("What is not due is refused") {
   Fixture fixture = Fixture::make();
   WHEN("a device comes first") {
-    fixture.send_device(1, 4);
+    fixture.send_device(1, 6);
     CHECK(fixture.link.receive_machine().error().code == EPROTO);
   }
   WHEN("a descriptor is missing") {
@@ -82,7 +82,7 @@ SCENARIO("What is not due is refused") {
   }
   WHEN("a device has fewer eventfds than queues") {
     fixture.send_setup(false, 3);
-    fixture.send_device(2, 4);
+    fixture.send_device(2, 6);
     CHECK(fixture.link.receive_machine().error().code == EPROTO);
   }
   WHEN("the monitor goes") {
@@ -101,7 +101,17 @@ SCENARIO("Orders and events pass") {
   fixture.send(message, 0);
   auto order = fixture.link.receive_order();
   REQUIRE(order);
-  CHECK(*order == Order::PowerButton);
+  CHECK(std::holds_alternative<vcpu_host::PowerButton>(*order));
+
+  capnp::MallocMessageBuilder another;
+  another.initRoot<ToVcpuHost>().setBackEnd(3);
+  fixture.send(another, 3);
+  order = fixture.link.receive_order();
+  REQUIRE(order);
+  REQUIRE(std::holds_alternative<vcpu_host::Reconnect>(*order));
+  CHECK(std::get<vcpu_host::Reconnect>(*order).slot == 3);
+  fixture.send(another, 2);
+  CHECK(fixture.link.receive_order().error().code == EPROTO);
 
   REQUIRE(fixture.link.send_failed(vcpu_host::FailureKind::Configuration, {ENOEXEC, "kernel: empty file"}));
   auto frame = fixture.monitor.receive();

@@ -305,22 +305,6 @@ SCENARIO("virtio-pci: rings outside RAM are not handed on", "[CVE-2020-10725]") 
   }
 }
 
-SCENARIO("virtio-pci: the back end is lost", "[virtio-2.1.2]") {
-  VirtioFixture virtio;
-  virtio.start();
-  virtio.back_end.hang_up();
-  virtio.settle();
-  CHECK((virtio.status() & kNeedsReset) != 0);
-  CHECK(virtio.failure);
-  CHECK(virtio.hypervisor.delivered() == std::vector{MsiMessage{0xfee00000, 0x40}});
-  THEN("a driver that tries again is told before it starts") {
-    virtio.set_status(0);
-    CHECK(virtio.status() == 0);
-    virtio.accept_features(kVersion1);
-    CHECK((virtio.status() & kFeaturesOk) == 0);
-  }
-}
-
 SCENARIO("virtio-pci: registers can be reached through configuration space", "[virtio-4.1.4.9]") {
   VirtioFixture virtio;
   const std::size_t access = virtio.capability(0x09, 5);

@@ -1,18 +1,34 @@
 #include "tests/unit/vcpu-host/virtio/virtio_fixture.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <array>
 
 namespace vcpu_host {
 
+ipc::UniqueFd make_ram() {
+  ipc::UniqueFd ram(::memfd_create("ram", MFD_CLOEXEC));
+  [[maybe_unused]] const int sized = ::ftruncate(ram.get(), kRamBytes);
+  return ram;
+}
+
+ipc::GuestMemory map(const ipc::UniqueFd& ram) {
+  ipc::GuestMemory memory;
+  memory.add_region({0}, kRamBytes, *ipc::Mapping::of(ram, 0, kRamBytes, ipc::Access::ReadWrite));
+  return memory;
+}
+
 bool Connection::connect(unsigned queues, FrontEnd::Limits limits, std::uint64_t ram_bytes) {
   DeviceDescriptors descriptors;
-  descriptors.socket = back_end.take_socket();
+  descriptors.back_end = back_end.take_connection();
   for (unsigned i = 0; i < queues; ++i) {
     descriptors.kicks.push_back(make_event());
     descriptors.calls.push_back(make_event());
   }
   back_end.begin_greeting();
-  auto connected = FrontEnd::connect(loop, std::move(descriptors), {.memfd = ram, .bytes = ram_bytes}, limits);
+  auto connected =
+      FrontEnd::connect(loop, std::move(descriptors), {.memfd = ram, .bytes = ram_bytes, .memory = memory}, limits);
   back_end.finish_greeting();
   if (connected)
     front_end = std::move(*connected);
@@ -25,7 +41,12 @@ VirtioFixture::VirtioFixture(std::function<void(ScriptedBackEnd&)> prepare, Fron
   prepare(back_end);
   if (!connect(2, limits)) return;
   device = *PciTransport::create(2, *front_end, make_event(), hypervisor,
-                                 [this](const ipc::Error& reason) { failure = ipc::describe(reason); });
+                                 {.lost =
+                                      [this](const ipc::Error& reason, bool needs_reset) {
+                                        ++losses;
+                                        if (needs_reset) failure = ipc::describe(reason);
+                                      },
+                                  .replaced = [this](auto after) { gap = after; }});
   pci.add(1, *device);
   put_config(0x04, 2, 0x0006);  // memory decode, bus master
   bar = get_config(0x10, 4) & ~0xfu;

@@ -46,9 +46,13 @@ inline constexpr std::uint8_t kNeedsReset = 64;
 
 inline constexpr std::uint64_t kRamBytes = 16u << 20;
 
+ipc::UniqueFd make_ram();  // kRamBytes
+ipc::GuestMemory map(const ipc::UniqueFd& ram);
+
 struct Connection {
   EventLoop loop = *EventLoop::create();
-  ipc::UniqueFd ram = make_event();  // any descriptor that can be passed
+  ipc::UniqueFd ram = make_ram();
+  ipc::GuestMemory memory = map(ram);
   ScriptedBackEnd back_end;
   std::unique_ptr<FrontEnd> front_end;
   std::string error;  // of connect()
@@ -66,7 +70,9 @@ struct VirtioFixture : Connection {
   PciBus pci{mmio, reset};
   FakeHypervisor hypervisor;
   std::unique_ptr<PciTransport> device;
-  std::optional<std::string> failure;
+  std::optional<std::string> failure;  // why the driver has to begin anew
+  unsigned losses = 0;
+  std::optional<std::chrono::microseconds> gap;  // of the last replacement
 
   // The BAR's registers
   std::uint64_t bar = 0;
