@@ -424,13 +424,15 @@ void VirtualMachine::find_another(Device& device) {
 Result<> VirtualMachine::back_end_replaced(schema::BackEndReplacement::Reader replacement) {
   if (replacement.getSlot() >= devices_.size()) return failure(EPROTO, "it spoke of a device that is not there");
   Device& device = *devices_[replacement.getSlot()];
-  const double gap = static_cast<double>(replacement.getGapMicroseconds()) / 1000;
+  constexpr std::uint64_t kMostGap = std::uint64_t{1} << 40;
+  const std::chrono::microseconds gap(std::min(replacement.getGapMicroseconds(), kMostGap));
+  device.gaps.add(gap);
   const std::string cause = std::exchange(device.cause, {});
   device.failures = 0;
   const unsigned times = device.connections - 1;
   if (worth_saying(times))
-    say(host_.configuration.name,
-        fmt::format("{}: lost ({}), and back after {:.1f} ms (restart {})", device.name, cause, gap, times));
+    say(host_.configuration.name, fmt::format("{}: lost ({}), and back after {:.1f} ms (restart {})", device.name,
+                                              cause, static_cast<double>(gap.count()) / 1000, times));
   return {};
 }
 
@@ -451,7 +453,11 @@ void VirtualMachine::lost(const std::string& name, const sandbox::Exit& exit) {
 }
 
 void VirtualMachine::end(Ending ending) {
-  if (!ending_) ending_ = std::move(ending);
+  if (ending_) return;
+  ending_ = std::move(ending);
+  for (const auto& device : devices_)
+    if (device->gaps.times() > 1)
+      say(host_.configuration.name, fmt::format("{}: {}", device->name, device->gaps.describe()));
 }
 
 }  // namespace monitor

@@ -14,6 +14,7 @@
 #include "monitor/child.h"
 #include "monitor/configuration.h"
 #include "monitor/exit_status.h"
+#include "monitor/gaps.h"
 #include "monitor/kvm_system.h"
 #include "monitor/resources.h"
 #include "monitor/retry.h"
@@ -83,6 +84,7 @@ class VirtualMachine {
     std::string cause;      // of the last loss
     unsigned failures = 0;  // to find another, since then
     std::chrono::milliseconds patience{0};
+    Gaps gaps;
     Retry retry;
   };
 

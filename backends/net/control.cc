@@ -1,8 +1,9 @@
 #include "backends/net/control.h"
 
 #include <cstring>
-#include <optional>
+#include <utility>
 
+#include "backends/virtio/device.h"
 #include "backends/virtio/features.h"
 
 namespace net {
@@ -36,16 +37,18 @@ constexpr std::uint64_t kGuestOffloads = feature_bit(VIRTIO_NET_F_GUEST_CSUM) | 
                                          feature_bit(VIRTIO_NET_F_GUEST_TSO6) | feature_bit(VIRTIO_NET_F_GUEST_ECN) |
                                          feature_bit(VIRTIO_NET_F_GUEST_UFO);
 
-// What a migration takes along beside features, which say the rest.
+// What another process is given beside features, which say the rest.
 struct State {
   std::uint32_t version;
   std::uint16_t pairs;
   std::array<std::uint8_t, 6> mac;
+  std::uint64_t offloads;
   std::uint8_t announce;
-  std::array<std::uint8_t, 3> padding;
+  std::uint8_t padding;
+  ReceiveFilter::Saved filter;
 };
-constexpr std::uint32_t kStateVersion = 1;
-static_assert(sizeof(State) == 16);
+constexpr std::uint32_t kStateVersion = 2;
+static_assert(std::is_trivially_copyable_v<State> && sizeof(State) <= virtio::kMaxState);
 
 }  // namespace
 
@@ -55,11 +58,8 @@ bool Control::accepted(unsigned feature) const {
 
 void Control::reset(std::uint64_t features) {
   features_ = features;
-  filter_ = ReceiveFilter();
-  mac_ = own_;
-  pairs_ = 1;
-  offloads_ = offloads_of_driver(features);
-  announce_ = false;
+  apply(loaded_ ? *std::exchange(loaded_, std::nullopt)
+                : Choices{.filter = {}, .mac = own_, .offloads = kGuestOffloads});
 }
 
 std::uint8_t Control::execute(std::span<const std::byte> command) {
@@ -80,7 +80,7 @@ std::uint8_t Control::execute(std::span<const std::byte> command) {
       break;
     case VIRTIO_NET_CTRL_ANNOUNCE:
       done = accepted(VIRTIO_NET_F_GUEST_ANNOUNCE) && what == VIRTIO_NET_CTRL_ANNOUNCE_ACK && data.empty();
-      if (done) announce_ = false;
+      if (done) choices_.announce = false;
       break;
     case VIRTIO_NET_CTRL_MQ:
       done = what == VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET && set_pairs(data);
@@ -101,7 +101,7 @@ bool Control::receive_mode(std::uint8_t command, std::span<const std::byte> data
   if (command >= std::size(kModes) || data.size() != 1) return false;
   const bool basic = command <= VIRTIO_NET_CTRL_RX_ALLMULTI;
   if (!accepted(basic ? VIRTIO_NET_F_CTRL_RX : VIRTIO_NET_F_CTRL_RX_EXTRA)) return false;
-  filter_.set(kModes[command], data[0] != std::byte{0});
+  choices_.filter.set(kModes[command], data[0] != std::byte{0});
   return true;
 }
 
@@ -110,14 +110,14 @@ bool Control::mac_command(std::uint8_t command, std::span<const std::byte> data)
     if (!accepted(VIRTIO_NET_F_CTRL_MAC_ADDR) || data.size() != sizeof(EthernetAddress)) return false;
     const auto mac = value_at<EthernetAddress>(data);
     if (mac.is_multicast()) return false;
-    mac_ = mac;
+    choices_.mac = mac;
     return true;
   }
   if (command != VIRTIO_NET_CTRL_MAC_TABLE_SET || !accepted(VIRTIO_NET_F_CTRL_RX)) return false;
   const auto unicast = take_table(data);
   const auto multicast = unicast ? take_table(data) : std::nullopt;
   if (!multicast || !data.empty()) return false;
-  filter_.set_tables(*unicast, *multicast);
+  choices_.filter.set_tables(*unicast, *multicast);
   return true;
 }
 
@@ -125,7 +125,7 @@ bool Control::vlan_command(std::uint8_t command, std::span<const std::byte> data
   if (!accepted(VIRTIO_NET_F_CTRL_VLAN) || command > VIRTIO_NET_CTRL_VLAN_DEL || data.size() != 2) return false;
   const auto vlan = value_at<std::uint16_t>(data);
   if (vlan >= 4096) return false;
-  filter_.set_vlan(vlan, command == VIRTIO_NET_CTRL_VLAN_ADD);
+  choices_.filter.set_vlan(vlan, command == VIRTIO_NET_CTRL_VLAN_ADD);
   return true;
 }
 
@@ -133,7 +133,7 @@ bool Control::set_pairs(std::span<const std::byte> data) {
   if (!accepted(VIRTIO_NET_F_MQ) || data.size() != 2) return false;
   const auto pairs = value_at<std::uint16_t>(data);
   if (pairs < VIRTIO_NET_CTRL_MQ_VQ_PAIRS_MIN || pairs > most_pairs_) return false;
-  pairs_ = pairs;
+  choices_.pairs = pairs;
   return true;
 }
 
@@ -141,33 +141,54 @@ bool Control::set_offloads(std::span<const std::byte> data) {
   if (!accepted(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS) || data.size() != sizeof(std::uint64_t)) return false;
   const auto wanted = value_at<std::uint64_t>(data);
   if ((wanted & ~(features_ & kGuestOffloads)) != 0) return false;  // 5.1.6.5.6.2: nothing that was not negotiated
+  choices_.offloads = wanted;
   offloads_ = offloads_of_driver(wanted);
   return true;
 }
 
-// The receive filter is not in it: a driver in another place receives a little too much until it sets it anew, which
-// Linux does when its link comes up.
 std::vector<std::byte> Control::save() const {
-  const State state{.version = kStateVersion,
-                    .pairs = pairs_,
-                    .mac = mac_.bytes,
-                    .announce = announce_ ? std::uint8_t{1} : std::uint8_t{0},
-                    .padding = {}};
+  State state;
+  std::memset(&state, 0, sizeof state);  // what is between the fields too
+  state.version = kStateVersion;
+  state.pairs = choices_.pairs;
+  state.mac = choices_.mac.bytes;
+  state.offloads = choices_.offloads;
+  state.announce = choices_.announce ? 1 : 0;
+  state.filter = choices_.filter.save();
   const auto bytes = std::as_bytes(std::span(&state, 1));
   return {bytes.begin(), bytes.end()};
 }
 
-Result<> Control::load(std::span<const std::byte> bytes) {
+Result<Control::Choices> Control::parse(std::span<const std::byte> bytes) const {
   State state{};
   if (bytes.size() == sizeof state) std::memcpy(&state, bytes.data(), sizeof state);
   const EthernetAddress mac{state.mac};
+  auto filter = ReceiveFilter::of(state.filter);
   if (state.version != kStateVersion || state.pairs == 0 || state.pairs > most_pairs_ || state.announce > 1 ||
-      mac.is_multicast())
+      mac.is_multicast() || (state.offloads & ~kGuestOffloads) != 0 || !filter)
     return ipc::failure(EINVAL,
                         fmt::format("virtio-net: device state of {} bytes, version {}", bytes.size(), state.version));
-  mac_ = mac;
-  pairs_ = state.pairs;
-  announce_ = state.announce == 1;
+  return Choices{.filter = std::move(*filter),
+                 .mac = mac,
+                 .pairs = state.pairs,
+                 .offloads = state.offloads,
+                 .announce = state.announce == 1};
+}
+
+// Offloads that were not negotiated are none.
+void Control::apply(Choices choices) {
+  choices_ = std::move(choices);
+  choices_.offloads &= features_;
+  offloads_ = offloads_of_driver(choices_.offloads);
+}
+
+Result<> Control::load(std::span<const std::byte> bytes) {
+  loaded_ = TRY(parse(bytes));
+  return {};
+}
+
+Result<> Control::restore(std::span<const std::byte> bytes) {
+  apply(TRY(parse(bytes)));
   return {};
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -26,19 +27,31 @@ class Control {
   // The acknowledgement: VIRTIO_NET_OK or VIRTIO_NET_ERR. A command that is refused has changed nothing.
   std::uint8_t execute(std::span<const std::byte> command);
 
-  const ReceiveFilter& filter() const { return filter_; }
-  const EthernetAddress& mac() const { return mac_; }     // as the driver has it now
-  std::uint16_t pairs() const { return pairs_; }          // that it uses
-  const Offloads& offloads() const { return offloads_; }  // of the frames that it receives
+  const ReceiveFilter& filter() const { return choices_.filter; }
+  const EthernetAddress& mac() const { return choices_.mac; }  // as the driver has it now
+  std::uint16_t pairs() const { return choices_.pairs; }       // that it uses
+  const Offloads& offloads() const { return offloads_; }       // of the frames that it receives
   // It shall tell the network where it is (GUEST_ANNOUNCE), until it says that it does.
-  bool announce_wanted() const { return announce_; }
-  void want_announce() { announce_ = true; }
+  bool announce_wanted() const { return choices_.announce; }
+  void want_announce() { choices_.announce = true; }
 
-  // For a migration: what reset() would lose. load() trusts nothing: EINVAL, and nothing has changed. After reset().
+  // For another process: what reset() would lose. What is given is not trusted: EINVAL, and nothing has changed.
   std::vector<std::byte> save() const;
+  // Takes it up with the next reset(), as a migration brings it before the features; or now, for the features that
+  // were accepted.
   ipc::Result<> load(std::span<const std::byte> state);
+  ipc::Result<> restore(std::span<const std::byte> state);
 
  private:
+  struct Choices {  // the driver's
+    ReceiveFilter filter;
+    EthernetAddress mac;
+    std::uint16_t pairs = 1;
+    std::uint64_t offloads = 0;  // feature bits
+    bool announce = false;
+  };
+  ipc::Result<Choices> parse(std::span<const std::byte> state) const;
+  void apply(Choices choices);
   bool accepted(unsigned feature) const;
   bool receive_mode(std::uint8_t command, std::span<const std::byte> data);
   bool mac_command(std::uint8_t command, std::span<const std::byte> data);
@@ -49,11 +62,9 @@ class Control {
   const EthernetAddress own_;
   const std::uint16_t most_pairs_;
   std::uint64_t features_ = 0;
-  ReceiveFilter filter_;
-  EthernetAddress mac_;
-  std::uint16_t pairs_ = 1;
-  Offloads offloads_;
-  bool announce_ = false;
+  Choices choices_;
+  Offloads offloads_;              // of choices_
+  std::optional<Choices> loaded_;  // for the next reset()
 };
 
 }  // namespace net

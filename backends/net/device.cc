@@ -227,6 +227,7 @@ void Device::serve_control() {
     more = head && head->has_value();
     if (more) execute(**head, chain);
   }
+  kept_.store(card_.control.save());  // before the driver counts on it
   control_ring_->publish();
   follow_driver();
   if (control_ring_->failed()) return;
@@ -270,6 +271,16 @@ Result<bool> Device::set_links(std::vector<std::unique_ptr<Link>> links) {
   });
   TRY(std::move(watched));
   return update_status();
+}
+
+Result<> Device::keep_in(std::span<std::byte> region) {
+  const virtio::KeptState kept(region);
+  const auto state = kept.load();
+  if (!state.empty()) TRY(card_.control.restore(state));
+  kept_ = kept;
+  for (const auto& link : card_.links) link->set_offloads(card_.control.offloads());
+  update_status();
+  return {};
 }
 
 Result<> Device::announce(std::uint64_t mac) {

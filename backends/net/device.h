@@ -10,6 +10,7 @@
 #include "backends/net/queue_group.h"
 #include "backends/serve/device.h"
 #include "backends/virtio/features.h"
+#include "backends/virtio/kept_state.h"
 
 namespace net {
 
@@ -39,6 +40,8 @@ class Device final : public serve::Device {
   void suspend(std::uint16_t index) override;
   std::vector<std::byte> save_state() const override { return card_.control.save(); }
   ipc::Result<> load_state(std::span<const std::byte> bytes) override { return card_.control.load(bytes); }
+  bool keeps_state() const override { return true; }
+  ipc::Result<> keep_in(std::span<std::byte> region) override;
   ipc::Result<> announce(std::uint64_t mac) override;
   ipc::Result<> set_mtu(std::uint64_t mtu) override;
 
@@ -83,6 +86,7 @@ class Device final : public serve::Device {
   virtio::Vring* control_ring_ = nullptr;
   std::uint16_t control_index_ = 0;
   std::vector<std::byte> command_;
+  virtio::KeptState kept_;
   std::function<void()> lost_;
   std::unique_ptr<serve::Groups> groups_;  // last: its threads use all the rest
 };

@@ -1,8 +1,10 @@
 // What the driver wants to receive (virtio 1.2, 5.1.6.5.1 to 5.1.6.5.3). No protection: the guest chooses it.
 #pragma once
 
+#include <array>
 #include <bitset>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -27,6 +29,22 @@ class ReceiveFilter {
   }
 
   bool passes(const Frame& frame, const EthernetAddress& own) const;
+
+  // All of it, for another process.
+  struct Saved {
+    struct Table {
+      std::uint8_t overflown;
+      std::uint8_t count;
+      std::array<std::array<std::uint8_t, 6>, kMostAddresses> addresses;
+    };
+    std::uint8_t modes;
+    std::uint8_t by_vlan;
+    std::array<Table, 2> tables;  // unicast, multicast
+    std::array<std::uint8_t, 4096 / 8> vlans;
+  };
+  Saved save() const;
+  // Nothing if it is no such thing.
+  static std::optional<ReceiveFilter> of(const Saved& saved);
 
   friend bool operator==(const ReceiveFilter&, const ReceiveFilter&) = default;
 

@@ -51,6 +51,13 @@ class Device {
     return {};
   }
 
+  // True: keep_in() is wanted.
+  virtual bool keeps_state() const { return false; }
+  // A front end keeps `region` (of KeptState::kBytes) for this device over the death of this process: takes up what a
+  // predecessor left there, and leaves there what a successor needs, until it is told of another; an empty one is none.
+  // After the features are accepted; no ring is running. EINVAL, and nothing has changed, for what cannot be taken up.
+  virtual ipc::Result<> keep_in(std::span<std::byte> /*region*/) { return {}; }
+
   // ProtocolFeature::Rarp: tells the network that the card with this MAC address (in the number's lower bytes, the
   // first lowest) is here now.
   virtual ipc::Result<> announce(std::uint64_t /*mac*/) { return ipc::failure(EOPNOTSUPP, "not a network card"); }

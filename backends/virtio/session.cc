@@ -246,7 +246,7 @@ Result<> Session::config_changed() {
 
 Result<> Session::reset_device(Message&) {
   reset_rings();
-  inflight_.reset();  // it tells of rings that are no more: a front end that goes on with it gives it again
+  forget_inflight();  // it tells of rings that are no more: a front end that goes on with it gives it again
   features_ = 0;
   status_ = 0;
   loading_ = ipc::UniqueFd();

@@ -41,7 +41,10 @@ class Session {
   // error is the front end's loss: the session goes on.
   ipc::Result<> config_changed();
   // Stops all rings; only when at rest.
-  void end() { reset_rings(); }
+  void end() {
+    reset_rings();
+    forget_inflight();
+  }
 
   // Why a message was last answered with a failure, once: for the log.
   std::optional<ipc::Error> take_refusal() { return std::exchange(refusal_, std::nullopt); }
@@ -52,7 +55,7 @@ class Session {
   // Of SET_INFLIGHT_FD: one log for each ring.
   struct InflightRegion {
     ipc::Mapping mapping;
-    std::span<std::byte> bytes;  // of the mapping
+    std::span<std::byte> bytes;  // of the mapping: the rings'
     std::uint16_t queues;
     std::uint16_t queue_size;
   };
@@ -115,6 +118,8 @@ class Session {
   // The ring's part of the in-flight region, or nothing if there is no region.
   ipc::Result<std::optional<std::span<std::byte>>> inflight_part(const Vring& ring) const;
   std::size_t inflight_stride(std::uint16_t queue_size) const;
+  std::size_t kept_bytes() const;  // behind the rings' part of a region that we made
+  void forget_inflight();
   // What the device writes into is marked from now on, or no more. Nothing is in flight.
   ipc::Result<> log_all(bool on);
   ipc::Result<> log_writes(const Vring& ring, const MemoryTable& memory, Queue& queue) const;

@@ -8,6 +8,7 @@
 #include <bit>
 #include <cstring>
 
+#include "backends/virtio/kept_state.h"
 #include "backends/virtio/session.h"
 
 namespace virtio {
@@ -42,7 +43,7 @@ Result<Inflight> Session::inflight_request(const Message& message) const {
 
 Result<> Session::get_inflight_fd(Message& message) {
   Inflight answer = TRY(inflight_request(message));
-  answer.mmap_size = answer.queues * inflight_stride(answer.queue_size);
+  answer.mmap_size = answer.queues * inflight_stride(answer.queue_size) + kept_bytes();
   answer.mmap_offset = 0;
   const ipc::UniqueFd file = TRY(make_region(answer.mmap_size));
   const int fd = file.get();
@@ -65,13 +66,27 @@ Result<> Session::set_inflight_fd(Message& message) {
       size > file_size - asked.mmap_offset)
     return failure(EINVAL, fmt::format("vhost-user: in-flight region of {} bytes at {} of {}", asked.mmap_size,
                                        asked.mmap_offset, file_size));
-  InflightRegion region{.mapping = TRY(ipc::Mapping::of(file, asked.mmap_offset, size, ipc::Access::ReadWrite)),
+  // One that a front end made itself may have no room for more than the rings.
+  const bool keeps =
+      kept_bytes() > 0 && asked.mmap_size == size + kept_bytes() && asked.mmap_size <= file_size - asked.mmap_offset;
+  const std::uint64_t all = keeps ? asked.mmap_size : size;
+  InflightRegion region{.mapping = TRY(ipc::Mapping::of(file, asked.mmap_offset, all, ipc::Access::ReadWrite)),
                         .bytes = {},
                         .queues = asked.queues,
                         .queue_size = asked.queue_size};
-  region.bytes = region.mapping.bytes();
+  region.bytes = region.mapping.bytes().first(size);
+  TRY(device_.keep_in(region.mapping.bytes().subspan(size)));
   inflight_ = std::move(region);
   return {};
+}
+
+std::size_t Session::kept_bytes() const {
+  return device_.keeps_state() ? KeptState::kBytes : 0;
+}
+
+void Session::forget_inflight() {
+  if (inflight_) static_cast<void>(device_.keep_in({}));
+  inflight_.reset();
 }
 
 Result<std::optional<std::span<std::byte>>> Session::inflight_part(const Vring& ring) const {

@@ -18,8 +18,6 @@ using ipc::vhost_user::SingleMemoryRegion;
 using ipc::vhost_user::VringAddr;
 using ipc::vhost_user::VringState;
 
-namespace {}  // namespace
-
 Result<> Session::set_mem_table(Message& message) {
   MemoryTableHeader header;
   std::memcpy(&header, message.payload.data(), sizeof header);
@@ -116,7 +114,10 @@ Result<> Session::start_if_ready(Vring& ring) {
   ring.queue_ = TRY(make_queue(ring, memory_));
   ring.failed_ = false;
   auto started = device_.start(index_of(ring), ring);
-  if (!started) ring.queue_.reset();
+  if (!started)
+    ring.queue_.reset();
+  else if (!ring.queue_->fresh())
+    ring.raise_lost_interrupt();
   return started;
 }
 
@@ -214,6 +215,7 @@ Result<> Session::set_vring_kick(Message& message) {
 Result<> Session::set_vring_call(Message& message) {
   auto [ring, eventfd] = TRY(ring_event(message));
   ring->call_ = std::move(eventfd);
+  if (ring->interrupt_due_) ring->raise_lost_interrupt();
   return {};
 }
 

@@ -10,6 +10,11 @@ bool Vring::publish() {
   return interrupts;
 }
 
+void Vring::raise_lost_interrupt() {
+  interrupt_due_ = !call_;
+  if (call_) ipc::signal(call_);
+}
+
 void Vring::fail() {
   failed_ = true;
   if (error_) ipc::signal(error_);

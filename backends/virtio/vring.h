@@ -23,6 +23,9 @@ class Vring {
   // After a RingError: no chain is taken any more, what is in flight still completes, and the front
   // end hears of it by the ring's error eventfd. Only a new start or a reset helps.
   void fail();
+  // The ring goes on where another process left it, which may have died with an interrupt due: raises one, now or when
+  // the front end has told how.
+  void raise_lost_interrupt();
   bool failed() const { return failed_; }
 
  private:
@@ -34,6 +37,7 @@ class Vring {
   std::optional<std::uint32_t> stopped_at_;
   bool enabled_ = false;
   bool failed_ = false;
+  bool interrupt_due_ = false;
   ipc::UniqueFd kick_;
   ipc::UniqueFd call_;
   ipc::UniqueFd error_;

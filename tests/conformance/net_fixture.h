@@ -29,6 +29,7 @@ struct NetFixture {
     bool cable = false;          // with headers
     std::size_t endless = 0;     // frames of so many bytes come without end, instead of the network's
     net::Policy policy = {};
+    ipc::UniqueFd* inflight = nullptr;  // the region, if there is to be one; made if it is empty
   };
 
   NetFixture() : NetFixture(Setup{}) {}
@@ -41,7 +42,7 @@ struct NetFixture {
     server_ = std::thread([this, socket = std::move(theirs), stream = std::move(far)]() mutable {
       serve(std::move(socket), std::move(stream));
     });
-    ready = front_end->greet(ram, features());
+    ready = front_end->greet(ram, features()) && track();
     for (std::uint16_t i = 0; i < 2; ++i) ready = ready && front_end->start(queues[i], i);
     if ((features() & virtio::feature_bit(VIRTIO_NET_F_CTRL_VQ)) != 0) ready = ready && front_end->start(queues[2], 2);
   }
@@ -150,6 +151,20 @@ struct NetFixture {
   ipc::Result<> outcome;  // of the server, after hang_up()
 
  private:
+  bool track() {
+    using ipc::vhost_user::Request;
+    if (setup.inflight == nullptr) return true;
+    ipc::vhost_user::Inflight layout{};
+    layout.queues = 3;
+    layout.queue_size = setup.queue_size;
+    if (!front_end->send(Request::GetInflightFd, layout)) return false;
+    auto answer = front_end->receive();
+    const auto given = answer ? answer->as<ipc::vhost_user::Inflight>() : std::nullopt;
+    if (!given || answer->fds.size() != 1) return false;
+    if (!*setup.inflight) *setup.inflight = std::move(answer->fds[0]);
+    const int fd = setup.inflight->get();
+    return front_end->ask(Request::SetInflightFd, *given, std::span(&fd, 1));
+  }
   void serve(ipc::UniqueFd socket, ipc::UniqueFd stream) {
     outcome = [&]() -> ipc::Result<> {
       std::vector<std::unique_ptr<net::Link>> links;

@@ -288,6 +288,19 @@ SCENARIO("session: where a ring stopped is known after a reset", "[session][vhos
   CHECK(blk.front_end->stop(0) == expected);
 }
 
+// A process may die between the used index and the interrupt.
+SCENARIO("session: a ring that goes on where it was interrupts once, in case that was lost", "[session][vhost-user]") {
+  BlkFixture blk({.layout = any_layout()});
+  REQUIRE(blk.ready);
+  CHECK(blk.queues[0].interrupts() == 0);
+  REQUIRE(blk.run(make_request(blk.ram, VIRTIO_BLK_T_IN, 0, kSector)) == VIRTIO_BLK_S_OK);
+  const auto base = blk.front_end->stop(0);
+  REQUIRE(base);
+  (void)blk.queues[0].interrupts();
+  REQUIRE(blk.front_end->start(blk.queues[0], 0, *base));
+  CHECK(blk.queues[0].interrupts() == 1);
+}
+
 SCENARIO("session: configuration beyond the bounds is answered with nothing", "[session][vhost-user]") {
   BlkFixture blk({.layout = any_layout()});
   REQUIRE(blk.ready);

@@ -70,3 +70,31 @@ SCENARIO("control queue: a flood of commands leaves frames their turn", "[net][c
   CHECK((net.network->receive() == frame));
   for (int i = 0; i < 120; ++i) REQUIRE(queue.wait_used());
 }
+
+SCENARIO("control queue: what the driver chose outlives the process that it told",
+         "[net][control][vhost-user-inflight]") {
+  ipc::UniqueFd region;
+  const NetFixture::Setup setup{.layout = GENERATE(support::Layout::Split, support::Layout::Packed),
+                                .features = kControl | virtio::feature_bit(VIRTIO_NET_F_CTRL_VLAN),
+                                .inflight = &region};
+  {
+    NetFixture first(setup);
+    REQUIRE(first.ready);
+    CHECK(first.command({VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_ADD, 20, 0}) == VIRTIO_NET_OK);
+  }
+  NetFixture net(setup);
+  REQUIRE(net.ready);
+  const auto tagged = [](std::uint8_t vlan) {
+    auto frame = make_frame(100, kPeer, kCard);
+    constexpr std::uint8_t kTag[] = {0x81, 0x00, 0x00};
+    frame.insert(frame.begin() + 12, std::as_bytes(std::span(kTag)).begin(), std::as_bytes(std::span(kTag)).end());
+    frame.insert(frame.begin() + 15, std::byte{vlan});
+    return frame;
+  };
+  const std::uint64_t place = net.offer_buffer({2048});
+  net.network->send(tagged(21));
+  net.network->send(tagged(20));
+  THEN("its VLANs come, and no others") {
+    CHECK((net.received(place) == tagged(20)));
+  }
+}

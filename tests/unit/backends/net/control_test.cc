@@ -162,18 +162,40 @@ SCENARIO("control: what was not negotiated, and what is unknown, is refused", "[
   CHECK(control.execute(std::vector<std::byte>(Control::kMostBytes + 1)) == VIRTIO_NET_ERR);
 }
 
-SCENARIO("control: a migration takes the state along, and trusts nothing of it", "[net][control]") {
+SCENARIO("control: another process takes the state up, and trusts nothing of it", "[net][control]") {
   Control control = make();
+  REQUIRE(done(control, {VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_ADD, 20, 0}));
+  REQUIRE(done(control, {VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, 0}));
+  REQUIRE(done(control,
+               {VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET, 1, 0, 0, 0, 0x52, 0x54, 0, 1, 2, 3, 0, 0, 0, 0}));
+  REQUIRE(done(control, {VIRTIO_NET_CTRL_GUEST_OFFLOADS, 0, 2, 0, 0, 0, 0, 0, 0, 0}));
   REQUIRE(done(control, {VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, 3, 0}));
   REQUIRE(done(control, {VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, 0x52, 0x54, 0, 9, 9, 9}));
   auto state = control.save();
   Control other = make();
-  REQUIRE(other.load(state));
+  REQUIRE(other.restore(state));
   CHECK(other.pairs() == 3);
   CHECK(other.mac() == kOther);
+  CHECK(other.filter() == control.filter());
+  CHECK(other.offloads() == net::Offloads{.checksum = true});
+  THEN("a migration brings it before the features") {
+    Control migrated(kOwn, 4);
+    REQUIRE(migrated.load(state));
+    CHECK(migrated.pairs() == 1);
+    migrated.reset(kAll);
+    CHECK(migrated.pairs() == 3);
+    CHECK(migrated.filter() == control.filter());
+    migrated.reset(kAll);
+    CHECK(migrated.pairs() == 1);
+  }
   Control fewer = make(kAll, 2);
   CHECK_FALSE(fewer.load(state));
   for (std::size_t bytes = 0; bytes < state.size(); ++bytes) CHECK_FALSE(other.load(std::span(state).first(bytes)));
+  for (std::size_t i = 0; i < state.size(); ++i) {
+    auto damaged = state;
+    damaged[i] = std::byte{0xff};
+    static_cast<void>(Control(kOwn, 4).restore(damaged));  // some are states too
+  }
   state[6] |= std::byte{1};  // a multicast address
   CHECK_FALSE(other.load(state));
   CHECK(other.mac() == kOther);
