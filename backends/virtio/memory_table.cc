@@ -11,6 +11,8 @@ namespace {
 
 using ipc::vhost_user::MemoryRegion;
 
+constexpr unsigned kMostTimes = 64;  // more pairs of queues than a device here has
+
 bool wraps(std::uint64_t start, std::uint64_t size) {
   return size - 1 > std::numeric_limits<std::uint64_t>::max() - start;
 }
@@ -55,16 +57,37 @@ ipc::Result<> MemoryTable::add(const MemoryRegion& region, const ipc::UniqueFd& 
   auto mapping = TRY(ipc::Mapping::of(file, region.mmap_offset - skip, length, ipc::Access::ReadWrite));
   if (!memory_->add_region(ipc::GuestAddress{region.guest_address}, region.size, std::move(mapping), skip))
     return invalid("overlaps another");
-  regions_.push_back(region);
+  regions_.push_back({region, status.st_dev, status.st_ino});
   return {};
 }
 
-ipc::Result<> MemoryTable::remove(const MemoryRegion& region) {
+const MemoryTable::Region* MemoryTable::find(const MemoryRegion& region) const {
   const auto found = std::ranges::find_if(regions_, [&](const MemoryRegion& known) {
     return known.guest_address == region.guest_address && known.user_address == region.user_address &&
            known.size == region.size;
   });
-  if (found == regions_.end()) return ipc::failure(ENOENT, "memory table: no such region");
+  return found == regions_.end() ? nullptr : &*found;
+}
+
+bool MemoryTable::add_again(const MemoryRegion& region, const ipc::UniqueFd& file) {
+  const Region* known = find(region);
+  struct stat status{};
+  if (known == nullptr || known->mmap_offset != region.mmap_offset || ::fstat(file.get(), &status) != 0) return false;
+  if (known->device != status.st_dev || known->inode != status.st_ino || known->times == kMostTimes) return false;
+  ++regions_[static_cast<std::size_t>(known - regions_.data())].times;
+  return true;
+}
+
+bool MemoryTable::last(const MemoryRegion& region) const {
+  const Region* known = find(region);
+  return known == nullptr || known->times == 1;
+}
+
+ipc::Result<> MemoryTable::remove(const MemoryRegion& region) {
+  const Region* known = find(region);
+  if (known == nullptr) return ipc::failure(ENOENT, "memory table: no such region");
+  const auto found = regions_.begin() + (known - regions_.data());
+  if (--found->times > 0) return {};
   memory_->remove_region(ipc::GuestAddress{region.guest_address}, region.size);
   regions_.erase(found);
   return {};

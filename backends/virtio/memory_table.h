@@ -30,7 +30,13 @@ class MemoryTable {
   // against shrinking: EPERM if it is not; EINVAL for a range that is
   // empty, wraps, leaves the file or overlaps another region; ENOSPC beyond kMaxMemoryRegions.
   ipc::Result<> add(const ipc::vhost_user::MemoryRegion& region, const ipc::UniqueFd& file);
-  // Unmaps the region with these guest and user addresses and this size. ENOENT if there is none.
+  // Whether `region` of `file` is one that there is already; if so, it has to be removed once more often. QEMU before
+  // version 8.2 adds and removes every region once for each pair of a network card's queues.
+  bool add_again(const ipc::vhost_user::MemoryRegion& region, const ipc::UniqueFd& file);
+  // Whether remove() would unmap the region: false while it was added more often than removed.
+  bool last(const ipc::vhost_user::MemoryRegion& region) const;
+  // Unmaps the region with these guest and user addresses and this size, if it was removed as often as it was added.
+  // ENOENT if there is none.
   ipc::Result<> remove(const ipc::vhost_user::MemoryRegion& region);
 
   // Where `user_address` of the front end lies in guest memory; nothing if in no region.
@@ -41,8 +47,14 @@ class MemoryTable {
   const ipc::GuestMemory& memory() const { return *memory_; }
 
  private:
+  struct Region : ipc::vhost_user::MemoryRegion {
+    std::uint64_t device, inode;  // of its file
+    unsigned times = 1;           // added
+  };
+  const Region* find(const ipc::vhost_user::MemoryRegion& region) const;
+
   Sealing sealing_;
-  std::vector<ipc::vhost_user::MemoryRegion> regions_;
+  std::vector<Region> regions_;
   // On the heap, so that queues can keep pointing to it when a table moves into its place.
   std::unique_ptr<ipc::GuestMemory> memory_ = std::make_unique<ipc::GuestMemory>();
 };

@@ -36,7 +36,9 @@ Result<> Session::set_mem_table(Message& message) {
 }
 
 Result<> Session::add_mem_reg(Message& message) {
-  return memory_.add(message.as<SingleMemoryRegion>()->region, message.fds[0]);
+  const MemoryRegion region = message.as<SingleMemoryRegion>()->region;
+  if (memory_.add_again(region, message.fds[0])) return {};
+  return memory_.add(region, message.fds[0]);
 }
 
 Result<> Session::rem_mem_reg(Message& message) {
@@ -49,7 +51,7 @@ Result<> Session::rem_mem_reg(Message& message) {
           return address >= region.user_address && address - region.user_address < region.size;
         });
   });
-  if (in_use) return failure(EBUSY, "vhost-user: REM_MEM_REG of memory in which a ring runs");
+  if (in_use && memory_.last(region)) return failure(EBUSY, "vhost-user: REM_MEM_REG of memory in which a ring runs");
   return memory_.remove(region);
 }
 

@@ -27,9 +27,17 @@ std::vector<std::string> arguments_of(const QemuOptions& options) {
       "console=ttyS0 root=/dev/vda ro panic=-1 init=/bin/sh quiet mitigations=off memhp_default_state=online");
   add("-drive", "file=" + guest("tools.ext4") + ",format=raw,readonly=on,if=none,id=root");
   add("-device", "virtio-blk-pci,drive=root");
-  add("-chardev", "socket,id=disk,path=" + options.disk + ",reconnect=1");
-  add("-device",
-      "vhost-user-blk-pci,chardev=disk,num-queues=" + std::to_string(kQueues) + (options.packed ? ",packed=on" : ""));
+  const std::string packed = options.packed ? ",packed=on" : "";
+  if (!options.disk.empty()) {
+    add("-chardev", "socket,id=disk,path=" + options.disk + ",reconnect=1");
+    add("-device", "vhost-user-blk-pci,chardev=disk,num-queues=" + std::to_string(kQueues) + packed);
+  }
+  if (!options.card.empty()) {
+    add("-chardev", "socket,id=card,path=" + options.card + ",reconnect=1");
+    add("-netdev", "vhost-user,id=network,chardev=card,queues=" + std::to_string(kQueues));
+    // Without vectors: QEMU 7.2 without KVM crashes where a driver masks and unmasks those of a vhost-user card.
+    add("-device", "virtio-net-pci,netdev=network,vectors=0,mq=on,mac=" + std::string(kMac) + packed);
+  }
   add("-qmp", "unix:" + monitor_socket(options.name) + ",server=on,wait=off");
   if (options.incoming) add("-incoming", "defer");
   return arguments;

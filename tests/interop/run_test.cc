@@ -30,33 +30,33 @@ TEST_CASE("bulkhead run: a guest makes a file system, loads it, trims it, sees i
   CHECK_THAT(disk.log(), !Contains("refused") && !Contains("connection closed"));
 }
 
-// Back ends of the disk that is written and of the one that the guest's programs are read from.
-TEST_CASE("bulkhead run: back ends that are killed 200 times at random cost the guest no I/O error", "[interop]") {
-  constexpr int kKills = 200;
+// Back ends of the disk that is written and of the one that the guest's programs are read from. Few kills for each
+// guest: under this load one in three is lost within a minute by the lab, with or without kills (tests/lab/README.md).
+TEST_CASE("bulkhead run: back ends that are killed at random cost the guest no I/O error", "[interop]") {
+  constexpr int kKills = 40;
   constexpr std::uint64_t kBytes = 64 * kMiB;
   support::BlkFolder folder(kBytes / support::kSector);
-  Machine machine({.cpus = 2,
-                   .disk = guest("tools.ext4") + ",readonly=on",
+  Machine machine({.disk = guest("tools.ext4") + ",readonly=on",
                    .cmdline = "ro",
                    .more = {"--disk", "path=" + folder.image() + ",queues=2"}});
   REQUIRE(machine.reach_shell());
   REQUIRE_THAT(machine.run("mkfs.ext4 -q /dev/vdb && mount /dev/vdb /mnt && echo mounted"), Contains("mounted"));
   machine.send("(" + verified_load(4, "--time_based --runtime=600") + "; echo 'fio 'ended) &\n");
-  std::this_thread::sleep_for(Seconds(3));
+  std::this_thread::sleep_for(Seconds(2));
 
   std::mt19937 random(std::random_device{}());
-  for (int i = 0; i < kKills; ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(120 + random() % 500));
+  int kills = 0;
+  for (int tries = 0; kills < kKills && tries < 10 * kKills; ++tries) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(120 + random() % 250));
     std::vector<Process> back_ends = children_of(machine.pid());
     std::erase_if(back_ends, [](const Process& child) { return child.name != "bulkhead-blk"; });
     if (back_ends.empty()) continue;  // both are being replaced
-    ::kill(back_ends[random() % back_ends.size()].pid, SIGKILL);
-    if (i % 20 == 0) std::cerr << "DEBUG kill " << i << " " << machine.errors() << std::endl;
+    if (::kill(back_ends[random() % back_ends.size()].pid, SIGKILL) == 0) ++kills;
   }
+  CHECK(kills == kKills);
   std::this_thread::sleep_for(Seconds(1));
   machine.send("busybox killall -INT fio\n");
-  const auto fio = machine.read_until("fio ended", Seconds(120));
-  std::cerr << "DEBUG" << machine.output() << machine.errors() << std::endl;
+  const auto fio = machine.read_until("fio ended", Seconds(60));
   INFO(machine.output() << machine.errors());
   REQUIRE(fio);
   std::cout << summary(*fio);

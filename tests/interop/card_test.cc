@@ -1,0 +1,85 @@
+// QEMU as the front end of a network card: a Debian guest and its host's kernel move data through bulkhead-net.
+#include <signal.h>
+
+#include <iostream>
+#include <thread>
+
+#include "tests/interop/disk.h"
+#include "tests/interop/qemu.h"
+#include "tests/support/catch.h"
+#include "tests/support/folder.h"
+
+using namespace interop;
+using Catch::Matchers::Contains;
+using system_test::Command;
+using system_test::Outcome;
+using system_test::run;
+
+namespace {
+
+Outcome host(const std::string& command) {
+  return run({"/bin/busybox", "sh", "-c", command});
+}
+
+// A back end with a tap of its own, which can be killed and come back.
+class Card {
+ public:
+  Card() { start(); }
+  void start() {
+    program_.reset();
+    program_ = std::make_unique<Command>(std::vector<std::string>{
+        std::string(std::getenv("BULKHEAD_BIN")) + "/bulkhead-net", "--socket-path=" + socket(), "--tap=bhqemu",
+        "--mac=" + std::string(kMac), "--queue-pairs=" + std::to_string(kQueues),
+        "--control-path=" + folder_.file("control")});
+    for (int i = 0; i < 100 && program_->errors().find("serving") == std::string::npos; ++i)
+      static_cast<void>(program_->wait(Seconds(0.05)));
+    // The tap goes with the process. The guest remembers its address for a while.
+    host("ip link set bhqemu address 02:00:00:00:00:97; ip address add 10.97.0.1/24 dev bhqemu; ip link set bhqemu up");
+  }
+  void kill() { ::kill(program_->pid(), SIGKILL); }
+  std::string socket() const { return folder_.file("card"); }
+  std::string log() const { return program_->errors(); }
+
+ private:
+  support::Folder folder_;
+  std::unique_ptr<Command> program_;
+};
+
+}  // namespace
+
+TEST_CASE("QEMU: a guest's card reaches the host, is killed, and comes back", "[interop]") {
+  if (::access("/dev/net/tun", R_OK | W_OK) != 0) SKIP_TEST("no right to open /dev/net/tun");
+  Card card;
+  const bool packed = GENERATE(false, true);
+  Qemu qemu({.card = card.socket(), .packed = packed});
+  REQUIRE(qemu.reach_shell());
+  INFO(qemu.output() << qemu.errors() << card.log());
+  CHECK(qemu.run("modprobe virtio_net && ip link set eth0 up && ip address add 10.97.0.2/24 dev eth0; echo $?") ==
+        "0\n");
+  CHECK(qemu.run("cat /sys/class/net/eth0/address") == std::string(kMac) + "\n");
+  CHECK(qemu.run("busybox ping -c 1 -W 10 10.97.0.1 >/dev/null; echo $?") == "0\n");
+
+  // 64 MiB each way over TCP.
+  CHECK(qemu.run(
+            "mount -t tmpfs none /mnt; cd /mnt; mkfifo open; busybox nc -l -p 7 >got 0<>open & sleep 1; echo ready") ==
+        "ready\n");
+  REQUIRE(host("head -c 67108864 /dev/urandom | tee /tmp/bhqemu.sent | nc 10.97.0.2 7").status == 0);
+  const std::string sum = host("sha256sum </tmp/bhqemu.sent; rm /tmp/bhqemu.sent").output;
+  CHECK(qemu.run("wait; busybox sha256sum </mnt/got") == sum);
+  Command listener({"/bin/busybox", "sh", "-c", "nc -l -p 9 | sha256sum; echo done"});
+  std::this_thread::sleep_for(Seconds(0.5));
+  CHECK(qemu.run("busybox nc 10.97.0.1 9 </mnt/got; echo sent") == "sent\n");
+  CHECK(listener.read_until("done", Seconds(60)).value_or("") == sum);
+
+  // Where a packed ring stands QEMU learns from the back end alone, and not from one that was killed.
+  for (int i = 0; i < (packed ? 0 : 3); ++i) {
+    card.kill();
+    card.start();
+    // QEMU connects again after a second.
+    CHECK(
+        qemu.run(
+            "for i in 1 2 3 4 5 6 7 8 9 10; do busybox ping -c 1 -W 1 10.97.0.1 >/dev/null && break; done; echo $?") ==
+        "0\n");
+  }
+  CHECK(qemu.power_off() == 0);
+}
