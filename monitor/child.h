@@ -36,6 +36,7 @@ class Child {
   Child& operator=(const Child&) = delete;
 
   const std::string& name() const { return name_; }
+  pid_t pid() const { return process_->pid(); }
   void kill() { process_->kill(); }  // it ends, and the listener is told
   ipc::Result<> send(capnp::MessageBuilder& message, std::span<const int> fds = {}) {
     return channel_.send(message, fds);

@@ -43,7 +43,8 @@ Result<DiskConfiguration> check_disk(schema::Disk::Reader disk, std::size_t inde
   DiskConfiguration result{.path = std::string(disk.getPath()),
                            .readonly = disk.getReadonly(),
                            .serial = std::string(disk.getSerial()),
-                           .queues = disk.getQueues()};
+                           .queues = disk.getQueues(),
+                           .cache = disk.getCache()};
   if (result.path.empty()) return invalid(fmt::format("disk {}: it has no path", index));
   if (result.serial.size() > kMaxSerialBytes)
     return invalid(fmt::format("disk {}: serial number of {} bytes, at most {} are right", result.path,
@@ -112,6 +113,7 @@ Result<Configuration> check(schema::Machine::Reader machine) {
   for (const auto device : machine.getDevices())
     result.devices.push_back(TRY(check_device(device, result.devices.size())));
   result.serial = TRY(check_serial(machine.getSerial()));
+  result.control = std::string(machine.getControl());
   return result;
 }
 

@@ -19,6 +19,7 @@ struct DiskConfiguration {
   bool readonly = false;
   std::string serial;        // 1 to 20 bytes
   std::uint16_t queues = 1;  // 1 to schema::MAX_QUEUES
+  ipc::schema::Disk::Cache cache = ipc::schema::Disk::Cache::AUTO;
 };
 
 struct DeviceConfiguration {
@@ -71,6 +72,7 @@ struct Configuration {
   std::vector<DeviceConfiguration> devices;
   std::vector<NetConfiguration> nets;
   SerialConfiguration serial;
+  std::string control;  // folder; empty: none
 };
 
 // EINVAL with one line that names the field and what would be right.

@@ -7,6 +7,8 @@
 #include <cstdio>
 #include <string_view>
 
+#include "ipc/operators.h"
+#include "monitor/control_folder.h"
 #include "monitor/message.h"
 #include "monitor/virtual_machine.h"
 
@@ -116,6 +118,28 @@ int supervise(Host host, Operator& wishes, std::function<void(VirtualMachine*)> 
   }
 }
 
+// What an operator asks of the machine, or between two of its lives, of nothing.
+Result<> answer(VirtualMachine* machine, ipc::Frame& request, ipc::ControlChannel& client) {
+  capnp::MallocMessageBuilder message;
+  auto answer = message.initRoot<ipc::schema::MachineAnswer>();
+  const auto asked = request.root<ipc::schema::MachineRequest>();
+  if (machine == nullptr) {
+    answer.setFailed("the machine reboots; ask again");
+  } else if (asked.isStatus()) {
+    machine->describe(answer.initStatus());
+  } else if (asked.isRestart() && request.fds.size() <= 1) {
+    const auto restarted =
+        machine->restart(asked.getRestart().cStr(), request.fds.empty() ? UniqueFd() : std::move(request.fds[0]));
+    if (restarted)
+      answer.setDone();
+    else
+      answer.setFailed(ipc::describe(restarted.error()));
+  } else {
+    answer.setFailed("unknown request");
+  }
+  return client.send(message);
+}
+
 int run() {
   if (const auto left = leave_callers_habits(); !left)
     return report("run", ExitStatus::InternalError, ipc::describe(left.error()));
@@ -148,6 +172,22 @@ int run() {
     ways.push_back(std::move(*way));
   }
 
+  std::unique_ptr<ControlFolder> folder;
+  UniqueFd control;
+  std::vector<UniqueFd> operators;
+  if (!configuration->control.empty()) {
+    const auto opened = [&]() -> Result<> {
+      folder = TRY(ControlFolder::make(configuration->control));
+      control = TRY(folder->listen("control"));
+      for (std::size_t i = 0; i < configuration->disks.size(); ++i)
+        operators.push_back(TRY(folder->listen(fmt::format("blk{}", i))));
+      for (std::size_t i = 0; i < configuration->nets.size(); ++i)
+        operators.push_back(TRY(folder->listen(fmt::format("net{}", i))));
+      return {};
+    }();
+    if (!opened) return report(name, ExitStatus::BadConfiguration, ipc::describe(opened.error()));
+  }
+
   Operator wishes;
   VirtualMachine* current = nullptr;
   const auto power_button = [&] {
@@ -164,12 +204,22 @@ int run() {
   });
   if (!watched) return report(name, ExitStatus::InternalError, ipc::describe(watched.error()));
 
+  std::unique_ptr<ipc::Operators> clients;
+  if (control) {
+    auto served = ipc::Operators::create(
+        control, *loop,
+        {.answer = [&](ipc::Frame& request, ipc::ControlChannel& client) { return answer(current, request, client); },
+         .log = [&](const std::string& line) { say(name, line); }});
+    if (!served) return report(name, ExitStatus::InternalError, ipc::describe(served.error()));
+    clients = std::move(*served);
+  }
+
   auto serial = SerialRelay::create(*loop, configuration->serial,
                                     {.stop = [&] { wishes.signal = SIGINT; },
                                      .power_button = power_button,
                                      .tell = [&](const std::string& text) { say(name, text); }});
   if (!serial) return report(name, ExitStatus::BadConfiguration, ipc::describe(serial.error()));
-  return supervise({*loop, *configuration, *images, *kvm, *programs, ways, **serial}, wishes,
+  return supervise({*loop, *configuration, *images, *kvm, *programs, ways, operators, **serial}, wishes,
                    [&](VirtualMachine* machine) { current = machine; });
 }
 

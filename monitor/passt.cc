@@ -30,6 +30,7 @@ class UserWay final : public WayOut {
   ~UserWay() override { end(); }
 
   ipc::schema::NetworkSetup::Kind kind() const override { return ipc::schema::NetworkSetup::Kind::STREAM; }
+  std::string describe() const override { return "the host's network, by passt"; }
 
   Result<std::vector<UniqueFd>> attach(Link link) override {
     link_ = std::move(link);

@@ -66,7 +66,14 @@ Result<Image> open_disk(const DiskConfiguration& disk) {
   if (bytes % kSectorBytes != 0)
     return failure(0, fmt::format("disk {}: {} bytes, a multiple of {} is right", disk.path, bytes, kSectorBytes));
   TRY(lock(file, disk));
-  return Image{std::move(file), bytes};
+  UniqueFd direct;
+  if (disk.cache != ipc::schema::Disk::Cache::WRITEBACK) {
+    // By way of the descriptor: the path may name another file by now.
+    direct = UniqueFd(::open(fmt::format("/proc/self/fd/{}", file.get()).c_str(), mode | O_CLOEXEC | O_DIRECT));
+    if (!direct && disk.cache == ipc::schema::Disk::Cache::DIRECT)
+      return ipc::system_failure(fmt::format("disk {}: cache=direct", disk.path));
+  }
+  return Image{std::move(file), std::move(direct), bytes};
 }
 
 }  // namespace

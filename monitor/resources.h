@@ -12,8 +12,9 @@
 namespace monitor {
 
 struct Image {
-  ipc::UniqueFd file;   // locked against a second writer for as long as any duplicate of it is open
-  std::uint64_t bytes;  // a multiple of 512, not 0
+  ipc::UniqueFd file;    // locked against a second writer for as long as any duplicate of it is open
+  ipc::UniqueFd direct;  // the same, open for direct I/O; empty: it goes through the page cache
+  std::uint64_t bytes;   // a multiple of 512, not 0
 };
 
 // What lasts over a guest's reboots.

@@ -4,6 +4,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 
@@ -161,8 +162,9 @@ Result<> VirtualMachine::start_back_end(Device& device, const Program& program, 
       .broke_protocol = [this, &device](const ipc::Error& error) { back_end_misbehaved(device, error); },
       .ended = [this, &device](const sandbox::Exit& exit) { back_end_ended(device, exit); },
   };
-  device.child = TRY(Child::start(host_.loop, host_.configuration.name, device.name, program, identity(device.slot),
-                                  limits, std::move(listener)));
+  device.child =
+      TRY(Child::start(host_.loop, host_.configuration.name, device.name, device.program ? *device.program : program,
+                       identity(device.slot), limits, std::move(listener)));
   return {};
 }
 
@@ -181,7 +183,13 @@ Result<UniqueFd> VirtualMachine::start_disk(Device& device, std::size_t index) {
   block.setReadonly(disk.readonly);
   block.setSerial(disk.serial);
   block.setQueues(disk.queues);
-  TRY(device.child->send(message, std::array{image.file.get(), sockets.back_end.get()}));
+  block.setName(disk.path);
+  std::vector<int> fds{image.direct ? image.direct.get() : image.file.get(), sockets.back_end.get()};
+  if (const UniqueFd* operators = operators_of(device)) fds.push_back(operators->get());
+  block.setHasOperators(fds.size() == 3);
+  block.setUnaligned(static_cast<bool>(image.direct));
+  if (image.direct) fds.push_back(image.file.get());
+  TRY(device.child->send(message, fds));
   return std::move(sockets.front_end);
 }
 
@@ -214,7 +222,10 @@ Result<UniqueFd> VirtualMachine::start_card(Device& device, std::size_t index) {
   fill(policy.initIpv4(static_cast<unsigned>(card.ipv4.size())), card.ipv4);
   fill(policy.initIpv6(static_cast<unsigned>(card.ipv6.size())), card.ipv6);
   policy.initFlood().setPerSecond(card.flood);
+  network.setName(way.describe());
   std::vector<int> fds{sockets.back_end.get()};
+  if (const UniqueFd* operators = operators_of(device)) fds.push_back(operators->get());
+  network.setHasOperators(fds.size() == 2);
   for (const UniqueFd& link : links) fds.push_back(link.get());
   TRY(device.child->send(message, fds));
   return std::move(sockets.front_end);
@@ -324,6 +335,7 @@ Result<> VirtualMachine::back_end_said(Device& device, ipc::Frame frame) {
   switch (message.which()) {
     case schema::FromBackend::SEALED:
       if (std::exchange(device.sealed, true)) break;
+      device.program_tried = true;
       return start_if_sealed();
     case schema::FromBackend::FAILED: {
       Ending ending = failed(device.name, message.getFailed());
@@ -366,6 +378,11 @@ void VirtualMachine::back_end_misbehaved(Device& device, const ipc::Error& error
 void VirtualMachine::back_end_ended(Device& device, const sandbox::Exit& exit) {
   if (stage_ != Stage::Running) return lost(device.name, exit);
   if (device.cause.empty()) device.cause = exit.describe();
+  if (device.program && !device.program_tried) {
+    device.program.reset();
+    say(host_.configuration.name, fmt::format("{}: the new program does not serve ({}); the old one is started again",
+                                              device.name, device.cause));
+  }
   replace(device, exit.clean() ? kAfterCleanEnd : std::chrono::milliseconds(0));
 }
 
@@ -428,11 +445,51 @@ Result<> VirtualMachine::back_end_replaced(schema::BackEndReplacement::Reader re
   const std::chrono::microseconds gap(std::min(replacement.getGapMicroseconds(), kMostGap));
   device.gaps.add(gap);
   const std::string cause = std::exchange(device.cause, {});
+  device.last_cause = cause;
   device.failures = 0;
   const unsigned times = device.connections - 1;
   if (worth_saying(times))
     say(host_.configuration.name, fmt::format("{}: lost ({}), and back after {:.1f} ms (restart {})", device.name,
                                               cause, static_cast<double>(gap.count()) / 1000, times));
+  return {};
+}
+
+const UniqueFd* VirtualMachine::operators_of(const Device& device) const {
+  return device.slot < host_.operators.size() ? &host_.operators[device.slot] : nullptr;
+}
+
+void VirtualMachine::describe(schema::MachineStatus::Builder status) const {
+  status.setName(host_.configuration.name);
+  status.setMonitor(::getpid());
+  status.setRunning(stage_ == Stage::Running);
+  auto processes = status.initProcesses(static_cast<unsigned>(devices_.size() + 1));
+  processes[0].setName("vcpu-host");
+  processes[0].setPid(vcpu_host_->pid());
+  for (const auto& device : devices_) {
+    auto process = processes[device->slot + 1u];
+    process.setName(device->name);
+    process.setPid(device->child ? device->child->pid() : 0);
+    process.setRestarts(device->connections - 1);
+    process.setCause(device->last_cause);
+    if (device->gaps.times() > 0) process.setGaps(device->gaps.describe());
+  }
+}
+
+Result<> VirtualMachine::restart(const std::string& name, UniqueFd program) {
+  const auto found = std::ranges::find(devices_, name, [](const auto& device) { return device->name; });
+  if (found == devices_.end()) return failure(ENODEV, fmt::format("{}: this machine has no such device", name));
+  Device& device = **found;
+  if (stage_ != Stage::Running) return failure(EBUSY, "the guest does not run yet");
+  if (!device.child)
+    return failure(EOPNOTSUPP, fmt::format("{}: its back end is another program's, or being replaced", name));
+  if (program) {
+    device.program =
+        Program{.name = device.virtio_id == kVirtioBlock ? host_.programs.blk.name : host_.programs.net.name,
+                .file = std::move(program)};
+    device.program_tried = false;
+  }
+  device.cause = "asked by the operator";
+  device.child->kill();
   return {};
 }
 

@@ -11,6 +11,7 @@
 
 #include "ipc/event_loop.h"
 #include "ipc/schema/control.capnp.h"
+#include "ipc/schema/machine_control.capnp.h"
 #include "monitor/child.h"
 #include "monitor/configuration.h"
 #include "monitor/exit_status.h"
@@ -37,6 +38,7 @@ struct Host {
   const KvmSystem& kvm;
   const Programs& programs;
   std::span<const std::unique_ptr<WayOut>> ways;  // of the configuration's network cards
+  std::span<const ipc::UniqueFd> operators;       // where they connect: of each disk, then of each card; empty: none
   SerialRelay& serial;
 };
 
@@ -60,6 +62,11 @@ class VirtualMachine {
   // Before the guest runs it has no effect.
   void press_power_button();
 
+  void describe(ipc::schema::MachineStatus::Builder status) const;
+  // Has the device of this name get another back end: of `program`, or of the program that it had if that is empty.
+  // ENODEV if there is no such device; EOPNOTSUPP for somebody else's back end; EBUSY before the guest runs.
+  ipc::Result<> restart(const std::string& device, ipc::UniqueFd program);
+
  private:
   enum class Stage { Loading, MakingVm, Sealed, Running };
 
@@ -76,13 +83,16 @@ class VirtualMachine {
     // Starts a back end, or connects to somebody else's: vcpu-host's end of the socket.
     std::function<ipc::Result<ipc::UniqueFd>()> find_back_end;
 
-    std::unique_ptr<Child> child;  // none: somebody else's
-    bool sealed = true;            // or not ours to wait for
+    std::unique_ptr<Child> child;    // none: somebody else's
+    std::optional<Program> program;  // an operator's, in place of ours
+    bool program_tried = false;      // it has been sealed once
+    bool sealed = true;              // or not ours to wait for
     std::chrono::steady_clock::time_point found;
     unsigned connections = 0;  // that vcpu-host was given, and of those that it said it lost
     unsigned losses = 0;
-    std::string cause;      // of the last loss
-    unsigned failures = 0;  // to find another, since then
+    std::string cause;       // of the last loss
+    std::string last_cause;  // of the last replacement
+    unsigned failures = 0;   // to find another, since then
     std::chrono::milliseconds patience{0};
     Gaps gaps;
     Retry retry;
@@ -96,6 +106,7 @@ class VirtualMachine {
   ipc::Result<ipc::UniqueFd> start_card(Device& device, std::size_t index);
   // Its control messages go to back_end_said().
   ipc::Result<> start_back_end(Device& device, const Program& program, const sandbox::Limits& limits);
+  const ipc::UniqueFd* operators_of(const Device& device) const;  // none: nullptr
   ipc::Result<> start_vcpu_host();
   ipc::Result<> set_up_vcpu_host(const ipc::UniqueFd& serial);
   ipc::Result<> arm_deadline(int seconds);

@@ -73,6 +73,7 @@ class TapWay final : public WayOut {
   }
 
   Kind kind() const override { return Kind::TAP; }
+  std::string describe() const override { return "tap " + tap_.name; }
   Result<std::vector<UniqueFd>> attach(Link) override {
     std::vector<UniqueFd> queues;
     for (const UniqueFd& queue : tap_.queues) {

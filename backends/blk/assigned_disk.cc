@@ -1,6 +1,6 @@
 #include "backends/blk/assigned_disk.h"
 
-#include "backends/blk/device.h"
+#include "backends/blk/disk_product.h"
 
 namespace blk {
 
@@ -11,37 +11,51 @@ using FailureKind = ipc::schema::Failure::Kind;
 namespace {
 
 struct Asked {
-  Writes writes;
-  Options options;
+  ShownDisk disk;
   ipc::UniqueFd image;
   ipc::UniqueFd front_end;
+  ipc::UniqueFd operators;
+  ipc::UniqueFd unaligned;
 };
 
 Result<Asked> parse(ipc::Frame frame) {
   return ipc::guarded([&]() -> Result<Asked> {
     const auto message = frame.root<ipc::schema::ToBackend>();
     if (!message.hasBlock()) return ipc::failure(EPROTO, "the monitor asked for a device that is not a disk");
-    if (frame.fds.size() != 2)
-      return ipc::failure(EPROTO, fmt::format("{} descriptors came with the disk, 2 are right", frame.fds.size()));
     const auto block = message.getBlock();
-    return Asked{
-        .writes = block.getReadonly() ? Writes::Refused : Writes::Allowed,
-        .options = {.serial = block.getSerial().cStr(), .queues = block.getQueues()},
-        .image = std::move(frame.fds[0]),
-        .front_end = std::move(frame.fds[1]),
-    };
+    const std::size_t due = 2u + (block.getHasOperators() ? 1u : 0u) + (block.getUnaligned() ? 1u : 0u);
+    if (frame.fds.size() != due)
+      return ipc::failure(EPROTO,
+                          fmt::format("{} descriptors came with the disk, {} are right", frame.fds.size(), due));
+    Asked asked{.disk = {.name = block.getName().cStr(),
+                         .options = {.serial = block.getSerial().cStr(), .queues = block.getQueues()},
+                         .read_only = block.getReadonly()},
+                .image = std::move(frame.fds[0]),
+                .front_end = std::move(frame.fds[1]),
+                .operators = {},
+                .unaligned = {}};
+    if (block.getHasOperators()) asked.operators = std::move(frame.fds[2]);
+    if (block.getUnaligned()) asked.unaligned = std::move(frame.fds.back());
+    return asked;
   });
+}
+
+Result<Storage> adopt(Asked& asked) {
+  const Writes writes = asked.disk.read_only ? Writes::Refused : Writes::Allowed;
+  if (!asked.unaligned) return Storage::adopt(std::move(asked.image), writes);
+  Storage storage = TRY(Storage::adopt(std::move(asked.unaligned), writes));
+  TRY(storage.go_direct(std::move(asked.image)));
+  return storage;
 }
 
 }  // namespace
 
 program::Setup<program::Assignment> accept_disk(ipc::Frame frame, ipc::ControlChannel&) {
   Asked asked = TRY(as(FailureKind::INTERNAL, parse(std::move(frame))));
-  auto storage = TRY(as(FailureKind::CONFIGURATION, Storage::adopt(std::move(asked.image), asked.writes)));
-  // An error of the configuration is EINVAL; all else is the host's.
-  auto made = Device::create(std::move(storage), asked.options);
-  const FailureKind kind = !made && made.error().code == EINVAL ? FailureKind::CONFIGURATION : FailureKind::HOST;
-  return program::Assignment{.device = TRY(as(kind, std::move(made))), .front_end = std::move(asked.front_end)};
+  auto storage = TRY(as(FailureKind::CONFIGURATION, adopt(asked)));
+  return program::Assignment{.product = make_disk(std::move(asked.disk), std::move(storage)),
+                             .front_end = std::move(asked.front_end),
+                             .operators = std::move(asked.operators)};
 }
 
 }  // namespace blk

@@ -15,16 +15,16 @@ namespace {
 
 class DiskProduct final : public program::Product {
  public:
-  DiskProduct(const CommandLine& command, Storage storage) : command_(command), storage_(std::move(storage)) {}
+  DiskProduct(ShownDisk disk, Storage storage) : disk_(std::move(disk)), storage_(std::move(storage)) {}
 
   Result<telemetry::Segment> make_telemetry() const override {
-    return telemetry::Segment::create(kOperationNames, command_.options.queues);
+    return telemetry::Segment::create(kOperationNames, disk_.options.queues);
   }
 
   Result<std::unique_ptr<serve::Device>> make_device(limits::Limiter& limiter,
                                                      const telemetry::Segment& telemetry) override {
-    if (!command_.null_bytes) TRY(program::limit_file_size(storage_->sectors() * kSectorBytes));
-    Options options = command_.options;
+    if (disk_.may_grow) TRY(program::limit_file_size(storage_->sectors() * kSectorBytes));
+    Options options = disk_.options;
     options.limiter = &limiter;
     options.telemetry = &telemetry;
     auto device = TRY(Device::create(*std::exchange(storage_, std::nullopt), options));
@@ -33,12 +33,12 @@ class DiskProduct final : public program::Product {
   }
 
   std::string describe() const override {
-    return fmt::format("{}, {} sectors", command_.image, device_->storage().sectors());
+    return fmt::format("{}, {} sectors", disk_.name, device_->storage().sectors());
   }
   void describe(schema::BackendStatus::Builder status) const override {
     auto disk = status.initDisk();
     disk.setSectors(device_->storage().sectors());
-    disk.setReadOnly(command_.read_only);
+    disk.setReadOnly(disk_.read_only);
   }
 
   Result<bool> change(schema::ControlRequest::Reader request) override {
@@ -46,13 +46,14 @@ class DiskProduct final : public program::Product {
     return refresh();
   }
   Result<bool> refresh() override {
+    if (!disk_.may_grow) return ipc::failure(EOPNOTSUPP, "this disk's size is fixed while its machine runs");
     const bool grown = TRY(device_->grow());
-    if (!command_.null_bytes) TRY(program::limit_file_size(device_->storage().sectors() * kSectorBytes));
+    TRY(program::limit_file_size(device_->storage().sectors() * kSectorBytes));
     return grown;
   }
 
  private:
-  const CommandLine& command_;
+  const ShownDisk disk_;
   std::optional<Storage> storage_;  // until there is a device
   Device* device_ = nullptr;        // whoever serves it owns it
 };
@@ -90,7 +91,15 @@ std::string status_json(schema::BackendStatus::Reader status) {
 
 Result<std::unique_ptr<program::Product>> open_disk(const CommandLine& command) {
   Storage storage = TRY(open_storage(command));
-  return std::make_unique<DiskProduct>(command, std::move(storage));
+  return make_disk({.name = command.image,
+                    .options = command.options,
+                    .read_only = command.read_only,
+                    .may_grow = !command.null_bytes},
+                   std::move(storage));
+}
+
+std::unique_ptr<program::Product> make_disk(ShownDisk disk, Storage storage) {
+  return std::make_unique<DiskProduct>(std::move(disk), std::move(storage));
 }
 
 program::Commands disk_commands() {

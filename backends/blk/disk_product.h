@@ -2,10 +2,21 @@
 #pragma once
 
 #include "backends/blk/command_line.h"
+#include "backends/blk/storage.h"
 #include "backends/program/control_commands.h"
 #include "backends/program/product.h"
 
 namespace blk {
+
+// A disk as it is shown to operators.
+struct ShownDisk {
+  std::string name;  // of its image
+  Options options;
+  bool read_only = false;
+  bool may_grow = false;  // its size is this process's to follow
+};
+
+std::unique_ptr<program::Product> make_disk(ShownDisk disk, Storage storage);
 
 // Opens and locks the image. Errors name it.
 ipc::Result<std::unique_ptr<program::Product>> open_disk(const CommandLine& command);

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "backends/net/device.h"
+#include "backends/net/card_product.h"
 #include "backends/net/policy_message.h"
 
 namespace net {
@@ -18,8 +18,10 @@ struct Asked {
   schema::NetworkSetup::Kind kind;
   Options options;
   Result<Policy> policy;
+  std::string name;
   std::vector<ipc::UniqueFd> links;
   ipc::UniqueFd front_end;
+  ipc::UniqueFd operators;
 };
 
 Result<Asked> parse(ipc::Frame frame) {
@@ -27,7 +29,13 @@ Result<Asked> parse(ipc::Frame frame) {
     const auto message = frame.root<schema::ToBackend>();
     if (!message.isNetwork()) return ipc::failure(EPROTO, "the monitor asked for a device that is no network card");
     const auto card = message.getNetwork();
-    Asked asked{.kind = card.getKind(), .options = {}, .policy = {}, .links = {}, .front_end = {}};
+    Asked asked{.kind = card.getKind(),
+                .options = {},
+                .policy = {},
+                .name = card.getName().cStr(),
+                .links = {},
+                .front_end = {},
+                .operators = {}};
     asked.options.mtu = card.getMtu();
     asked.options.pairs = card.getQueuePairs();
     const auto mac = card.getMac();
@@ -36,10 +44,12 @@ Result<Asked> parse(ipc::Frame frame) {
     std::ranges::copy(mac, asked.options.mac.bytes.begin());
     asked.policy = read_policy(card.getPolicy());  // the operator's, as he typed it
     const bool tap = card.getKind() == schema::NetworkSetup::Kind::TAP;
-    if (frame.fds.empty() || frame.fds.size() > 1 + (tap ? card.getQueuePairs() : 1u))
+    const std::size_t first = card.getHasOperators() ? 2 : 1;
+    if (frame.fds.size() < first || frame.fds.size() > first + (tap ? card.getQueuePairs() : 1u))
       return ipc::failure(EPROTO, fmt::format("{} descriptors came with the card", frame.fds.size()));
     asked.front_end = std::move(frame.fds[0]);
-    for (std::size_t i = 1; i < frame.fds.size(); ++i) asked.links.push_back(std::move(frame.fds[i]));
+    if (card.getHasOperators()) asked.operators = std::move(frame.fds[1]);
+    for (std::size_t i = first; i < frame.fds.size(); ++i) asked.links.push_back(std::move(frame.fds[i]));
     return asked;
   });
 }
@@ -82,16 +92,18 @@ program::Setup<program::Assignment> accept_card(ipc::Frame frame, ipc::ControlCh
   Asked asked = TRY(as(FailureKind::INTERNAL, parse(std::move(frame))));
   asked.options.policy = TRY(as(FailureKind::CONFIGURATION, std::move(asked.policy)));
   auto links = TRY(as(FailureKind::HOST, make_links(asked.kind, std::move(asked.links))));
-  // An error of the configuration is EINVAL; all else is the host's.
-  auto made = Device::create(std::move(links), abilities_of(asked.kind), asked.options);
-  const FailureKind kind = !made && made.error().code == EINVAL ? FailureKind::CONFIGURATION : FailureKind::HOST;
-  auto device = TRY(as(kind, std::move(made)));
-  device->on_link_lost([&control] { say_link_lost(control); });
-  auto told = [device = device.get(), links = asked.kind](ipc::Frame said) {
-    return relink(*device, links, std::move(said));
+  auto product = std::make_unique<CardProduct>(ShownCard{.options = asked.options,
+                                                         .abilities = abilities_of(asked.kind),
+                                                         .way = asked.name,
+                                                         .lost = [&control] { say_link_lost(control); }},
+                                               std::move(links));
+  auto told = [product = product.get(), links = asked.kind](ipc::Frame said) {
+    return relink(product->device(), links, std::move(said));
   };
-  return program::Assignment{
-      .device = std::move(device), .front_end = std::move(asked.front_end), .told = std::move(told)};
+  return program::Assignment{.product = std::move(product),
+                             .front_end = std::move(asked.front_end),
+                             .operators = std::move(asked.operators),
+                             .told = std::move(told)};
 }
 
 }  // namespace net

@@ -14,53 +14,6 @@ namespace schema = ipc::schema;
 
 namespace {
 
-class CardProduct final : public program::Product {
- public:
-  CardProduct(const CommandLine& command, std::vector<std::unique_ptr<Link>> links)
-      : command_(command), links_(std::move(links)) {}
-
-  Result<telemetry::Segment> make_telemetry() const override {
-    return telemetry::Segment::create({}, command_.options.rings(), kCounterNames);
-  }
-
-  Result<std::unique_ptr<serve::Device>> make_device(limits::Limiter& limiter,
-                                                     const telemetry::Segment& telemetry) override {
-    Options options = command_.options;
-    options.limiter = &limiter;
-    options.telemetry = &telemetry;
-    auto device = TRY(Device::create(std::exchange(links_, {}), abilities_of(command_.way), options));
-    device->on_link_lost([] { serve::say("the other end has gone: the link is down"); });
-    device_ = device.get();
-    return device;
-  }
-
-  std::string describe() const override {
-    return fmt::format("{} as {}, policy: {}", net::describe(command_), to_text(command_.options.mac),
-                       net::describe(command_.options.policy));
-  }
-  void describe(schema::BackendStatus::Builder status) const override {
-    const Card& card = device_->card();
-    auto network = status.initNetwork();
-    network.setMac(to_text(card.control.mac()));
-    network.setLinkUp(card.link_up());
-    network.setWay(net::describe(command_));
-    network.setPolicy(net::describe(card.guard.policy()));
-  }
-
-  Result<bool> change(schema::ControlRequest::Reader request) override {
-    if (request.isSetLink()) return device_->plug(request.getSetLink());
-    if (!request.isSetPolicy()) return ipc::failure(EOPNOTSUPP, "unknown request");
-    device_->set_policy(TRY(read_policy(request.getSetPolicy())));
-    return false;
-  }
-  Result<bool> refresh() override { return false; }  // there is nothing that could have changed
-
- private:
-  const CommandLine& command_;
-  std::vector<std::unique_ptr<Link>> links_;  // until there is a device
-  Device* device_ = nullptr;                  // whoever serves it owns it
-};
-
 std::string status_table(schema::BackendStatus::Reader status) {
   const auto network = status.getNetwork();
   return fmt::format("card          {}, link {}\nway out       {}\npolicy        {}\n",
@@ -77,9 +30,50 @@ std::string status_json(schema::BackendStatus::Reader status) {
 
 }  // namespace
 
+Result<telemetry::Segment> CardProduct::make_telemetry() const {
+  return telemetry::Segment::create({}, shown_.options.rings(), kCounterNames);
+}
+
+Result<std::unique_ptr<serve::Device>> CardProduct::make_device(limits::Limiter& limiter,
+                                                                const telemetry::Segment& telemetry) {
+  Options options = shown_.options;
+  options.limiter = &limiter;
+  options.telemetry = &telemetry;
+  auto device = TRY(Device::create(std::exchange(links_, {}), shown_.abilities, options));
+  device->on_link_lost(shown_.lost);
+  device_ = device.get();
+  return device;
+}
+
+std::string CardProduct::describe() const {
+  return fmt::format("{} as {}, policy: {}", shown_.way, to_text(shown_.options.mac),
+                     net::describe(shown_.options.policy));
+}
+
+void CardProduct::describe(schema::BackendStatus::Builder status) const {
+  const Card& card = device_->card();
+  auto network = status.initNetwork();
+  network.setMac(to_text(card.control.mac()));
+  network.setLinkUp(card.link_up());
+  network.setWay(shown_.way);
+  network.setPolicy(net::describe(card.guard.policy()));
+}
+
+Result<bool> CardProduct::change(schema::ControlRequest::Reader request) {
+  if (request.isSetLink()) return device_->plug(request.getSetLink());
+  if (!request.isSetPolicy()) return ipc::failure(EOPNOTSUPP, "unknown request");
+  device_->set_policy(TRY(read_policy(request.getSetPolicy())));
+  return false;
+}
+
 Result<std::unique_ptr<program::Product>> open_card(const CommandLine& command) {
   auto links = TRY(open_links(command));
-  return std::make_unique<CardProduct>(command, std::move(links));
+  return std::make_unique<CardProduct>(
+      ShownCard{.options = command.options,
+                .abilities = abilities_of(command.way),
+                .way = describe(command),
+                .lost = [] { serve::say("the other end has gone: the link is down"); }},
+      std::move(links));
 }
 
 program::Commands card_commands() {

@@ -2,10 +2,40 @@
 #pragma once
 
 #include "backends/net/command_line.h"
+#include "backends/net/device.h"
 #include "backends/program/control_commands.h"
 #include "backends/program/product.h"
 
 namespace net {
+
+// A card as it is shown to operators.
+struct ShownCard {
+  Options options;
+  Abilities abilities;
+  std::string way;             // where frames go, for people
+  std::function<void()> lost;  // called when the other end has gone
+};
+
+class CardProduct final : public program::Product {
+ public:
+  CardProduct(ShownCard card, std::vector<std::unique_ptr<Link>> links)
+      : shown_(std::move(card)), links_(std::move(links)) {}
+
+  ipc::Result<telemetry::Segment> make_telemetry() const override;
+  ipc::Result<std::unique_ptr<serve::Device>> make_device(limits::Limiter& limiter,
+                                                          const telemetry::Segment& telemetry) override;
+  std::string describe() const override;
+  void describe(ipc::schema::BackendStatus::Builder status) const override;
+  ipc::Result<bool> change(ipc::schema::ControlRequest::Reader request) override;
+  ipc::Result<bool> refresh() override { return false; }  // there is nothing that could have changed
+
+  Device& device() { return *device_; }  // after make_device()
+
+ private:
+  const ShownCard shown_;
+  std::vector<std::unique_ptr<Link>> links_;  // until there is a device
+  Device* device_ = nullptr;                  // whoever serves it owns it
+};
 
 // Opens the way out. Errors name it.
 ipc::Result<std::unique_ptr<program::Product>> open_card(const CommandLine& command);

@@ -5,6 +5,7 @@
 
 #include <csignal>
 
+#include "backends/program/operation.h"
 #include "backends/serve/log.h"
 #include "sandbox/seal.h"
 
@@ -23,31 +24,91 @@ Result<ipc::Frame> first_frame(ipc::ControlChannel& control) {
   return std::move(*frame);
 }
 
-struct Service {
-  std::unique_ptr<serve::Server> server;
-  ipc::UniqueFd front_end;
+class Monitored {
+ public:
+  // Everything up to the front end: sealed.
+  static Setup<std::unique_ptr<Monitored>> create(ipc::ControlChannel& control, const Accept& accept);
+  // Serves until the front end or the monitor goes.
+  Result<> serve();
+
+ private:
+  Monitored(ipc::ControlChannel& control, Assignment assignment, ipc::EventLoop events)
+      : control_(control),
+        operation_(std::move(assignment.product), limits::Limits()),
+        front_end_(std::move(assignment.front_end)),
+        told_(std::move(assignment.told)),
+        operators_(std::move(assignment.operators)),
+        events_(std::move(events)) {}
+  Setup<void> set_up();
+  Result<> watch();
+  void listen();
+
+  ipc::ControlChannel& control_;
+  Operation operation_;
+  ipc::UniqueFd front_end_;
+  Told told_;
+  ipc::UniqueFd operators_;
+  ipc::EventLoop events_;
+  std::unique_ptr<ipc::Operators> clients_;
+  std::unique_ptr<serve::Server> server_;
+  bool goes_on_ = true;
 };
 
-// The monitor says something, or has gone.
-bool listen(serve::Server& server, ipc::ControlChannel& control, const Told& told) {
-  auto frame = control.receive(false);
-  if (!frame) return frame.error().code == EAGAIN;
-  if (!*frame || !told) return false;
-  const auto done = server.reconfigure([&] { return told(std::move(**frame)); });
-  if (!done) say("the monitor: " + ipc::describe(done.error()));
-  return done.has_value();
-}
-
-Setup<Service> set_up(ipc::ControlChannel& control, const Accept& accept) {
+Setup<std::unique_ptr<Monitored>> Monitored::create(ipc::ControlChannel& control, const Accept& accept) {
   auto frame = TRY(as(Kind::INTERNAL, first_frame(control)));
   Assignment assignment = TRY(accept(std::move(frame), control));
-  auto server = TRY(
-      as(Kind::HOST, serve::Server::create(std::move(assignment.device), virtio::Sealing::Required, control.socket())));
-  TRY(as(Kind::HOST, sandbox::lock_down()));
-  TRY(as(Kind::HOST, server->seal(sandbox::Role::Monitored, sandbox::Slots())));
-  server->on_control(
-      [&control, told = std::move(assignment.told), server = server.get()] { return listen(*server, control, told); });
-  return Service{std::move(server), std::move(assignment.front_end)};
+  auto events = TRY(as(Kind::HOST, ipc::EventLoop::create()));
+  std::unique_ptr<Monitored> made(new Monitored(control, std::move(assignment), std::move(events)));
+  TRY(made->set_up());
+  return made;
+}
+
+Setup<void> Monitored::set_up() {
+  // An error of the configuration is EINVAL; all else is the host's.
+  auto made = operation_.make_device();
+  const Kind kind = !made && made.error().code == EINVAL ? Kind::CONFIGURATION : Kind::HOST;
+  auto device = TRY(as(kind, std::move(made)));
+  server_ = TRY(as(Kind::HOST, serve::Server::create(std::move(device), virtio::Sealing::Required, events_.fd())));
+  TRY(as(Kind::HOST, watch()));
+  const auto protections = TRY(as(Kind::HOST, sandbox::lock_down()));
+  sandbox::Slots slots;
+  slots.set(sandbox::Slot::Events, events_.fd())
+      .set(sandbox::Slot::ControlListener, operators_ ? operators_ : control_.socket());
+  TRY(as(Kind::HOST, server_->seal(sandbox::Role::Monitored, slots)));
+  operation_.begin(*server_, sandbox::layers(protections));
+  return {};
+}
+
+Result<> Monitored::watch() {
+  TRY(events_.watch(control_.socket(), [this] { listen(); }));
+  if (operators_) clients_ = TRY(serve_operators(operators_, events_, operation_));
+  server_->on_control([this] {
+    const auto attended = events_.run_once(0);
+    if (!attended) say(ipc::describe(attended.error()));
+    return attended && goes_on_;
+  });
+  return {};
+}
+
+// The monitor says something, or has gone.
+void Monitored::listen() {
+  auto frame = control_.receive(false);
+  if (!frame && frame.error().code == EAGAIN) return;
+  goes_on_ = frame && *frame && told_;
+  if (!goes_on_) return;
+  const auto done = server_->reconfigure([&] { return told_(std::move(**frame)); });
+  if (!done) say("the monitor: " + ipc::describe(done.error()));
+  goes_on_ = done.has_value();
+}
+
+Result<> Monitored::serve() {
+  capnp::MallocMessageBuilder message;
+  message.initRoot<ipc::schema::FromBackend>().setSealed();
+  TRY(control_.send(message));
+  operation_.connected(true);
+  auto ended = TRY(server_->run(std::move(front_end_)));
+  if (ended.broken) return std::unexpected(std::move(*ended.broken));
+  return {};
 }
 
 void say_failed(ipc::ControlChannel& control, const SetupError& failure) {
@@ -60,24 +121,10 @@ void say_failed(ipc::ControlChannel& control, const SetupError& failure) {
   (void)control.send(message);
 }
 
-Result<> say_sealed(ipc::ControlChannel& control) {
-  capnp::MallocMessageBuilder message;
-  message.initRoot<ipc::schema::FromBackend>().setSealed();
-  return control.send(message);
-}
-
 bool is_control_socket(const ipc::UniqueFd& fd) {
   int type = 0;
   socklen_t size = sizeof type;
   return ::getsockopt(fd.get(), SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET;
-}
-
-// Serves until the front end or the monitor goes.
-Result<> serve(ipc::ControlChannel& control, Service service) {
-  TRY(say_sealed(control));
-  auto ended = TRY(service.server->run(std::move(service.front_end)));
-  if (ended.broken) return std::unexpected(std::move(*ended.broken));
-  return {};
 }
 
 }  // namespace
@@ -94,13 +141,13 @@ int serve_monitor(const Accept& accept) {
   ::signal(SIGXFSZ, SIG_IGN);  // a write beyond RLIMIT_FSIZE is an I/O error for the guest
 
   ipc::ControlChannel control(std::move(socket));
-  auto service = set_up(control, accept);
+  auto service = Monitored::create(control, accept);
   if (!service) {
     say_failed(control, service.error());
     say(ipc::describe(service.error().error));
     return 1;
   }
-  const auto served = serve(control, std::move(*service));
+  const auto served = (*service)->serve();
   if (served) return 0;
   say(ipc::describe(served.error()));
   return 1;

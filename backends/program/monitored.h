@@ -4,7 +4,7 @@
 #include <functional>
 #include <memory>
 
-#include "backends/serve/server.h"
+#include "backends/program/product.h"
 #include "ipc/control_channel.h"
 #include "ipc/schema/control.capnp.h"
 
@@ -30,14 +30,15 @@ Setup<T> as(ipc::schema::Failure::Kind kind, ipc::Result<T> result) {
 // What the monitor says later, to be done while no thread serves. True: the configuration space has changed.
 using Told = std::function<ipc::Result<bool>(ipc::Frame frame)>;
 
-// A device that is to be served to one front end.
+// What is to be served to one front end.
 struct Assignment {
-  std::unique_ptr<serve::Device> device;
+  std::unique_ptr<Product> product;
   ipc::UniqueFd front_end;
-  Told told = {};  // empty: the monitor has nothing more to say, and ends us when it goes
+  ipc::UniqueFd operators;  // where they connect; empty: there are none
+  Told told = {};           // empty: the monitor has nothing more to say, and ends us when it goes
 };
 
-// Makes what the monitor's first message asks for. `control` outlives the device.
+// Makes what the monitor's first message asks for. `control` outlives the product.
 using Accept = std::function<Setup<Assignment>(ipc::Frame frame, ipc::ControlChannel& control)>;
 
 // Serves the device and the front end that come over the control socket, descriptor 3. The exit status:

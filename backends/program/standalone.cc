@@ -6,11 +6,11 @@
 #include <array>
 #include <csignal>
 
-#include "backends/program/control_server.h"
+#include "backends/program/isolation.h"
 #include "backends/program/listener.h"
+#include "backends/program/operation.h"
 #include "backends/serve/log.h"
 #include "backends/serve/server.h"
-#include "ipc/clock.h"
 
 namespace program {
 namespace {
@@ -32,20 +32,18 @@ Result<UniqueFd> gather_signals() {
   return signals;
 }
 
-class Standalone final : private Controlled {
+class Standalone final {
  public:
   // Everything up to the first front end: sealed.
   static Result<std::unique_ptr<Standalone>> create(const Common& common, const Open& open);
-  ~Standalone() override { remove_paths(); }
+  ~Standalone() { remove_paths(); }
   Result<> serve();
 
  private:
   Standalone(const Common& common, std::unique_ptr<Product> product, ipc::EventLoop events, UniqueFd signals,
              Listener listener, std::optional<Listener> operators)
       : common_(common),
-        product_(std::move(product)),
-        limits_(common.limits),
-        limiter_(common.limits, ipc::monotonic_ns()),
+        operation_(std::move(product), common.limits),
         events_(std::move(events)),
         signals_(std::move(signals)),
         listener_(std::move(listener)),
@@ -58,27 +56,14 @@ class Standalone final : private Controlled {
   // Nothing: a signal asks to end.
   Result<std::optional<UniqueFd>> next_connection();
 
-  const UniqueFd& telemetry() const override { return telemetry_->file(); }
-  void describe(ipc::schema::BackendStatus::Builder status) const override;
-  limits::Limits limits() const override { return limits_; }
-  void set_limits(const limits::Limits& limits) override;
-  Result<> change(ipc::schema::ControlRequest::Reader request) override;
-
   const Common& common_;
-  std::unique_ptr<Product> product_;
-  const std::uint64_t started_ns_ = ipc::monotonic_ns();
-  limits::Limits limits_;
-  limits::Limiter limiter_;
-  std::optional<telemetry::Segment> telemetry_;
+  Operation operation_;
   ipc::EventLoop events_;
   UniqueFd signals_;
   Listener listener_;
   std::optional<Listener> operators_;
-  std::unique_ptr<ControlServer> control_;
-  std::vector<sandbox::Layer> layers_;
+  std::unique_ptr<ipc::Operators> control_;
   std::unique_ptr<serve::Server> server_;
-  std::uint64_t connections_ = 0;
-  bool connected_ = false;
   bool end_asked_ = false;
 };
 
@@ -101,11 +86,10 @@ Result<std::unique_ptr<Standalone>> Standalone::create(const Common& common, con
 }
 
 Result<> Standalone::seal() {
-  layers_ = TRY(isolate(common_.sandbox));
-  if (operators_) control_ = TRY(ControlServer::create(*operators_, events_, *this));
-  telemetry_ = TRY(product_->make_telemetry());
+  auto layers = TRY(isolate(common_.sandbox));
+  if (operators_) control_ = TRY(serve_operators(operators_->socket(), events_, operation_));
   TRY(events_.watch(signals_, [this] { obey_signals(); }));
-  auto device = TRY(product_->make_device(limiter_, *telemetry_));
+  auto device = TRY(operation_.make_device());
   server_ = TRY(serve::Server::create(std::move(device), common_.sealing, events_.fd()));
   server_->on_control([this] { return attend(); });
   sandbox::Slots slots;
@@ -113,13 +97,10 @@ Result<> Standalone::seal() {
       .set(sandbox::Slot::Events, events_.fd())
       .set(sandbox::Slot::ControlListener, (operators_ ? *operators_ : listener_).socket());
   TRY(server_->seal(sandbox::Role::Standalone, slots));
-  say(fmt::format("serving {}, by {}; in force: {}; not in force: {}", product_->describe(), server_->describe(),
-                  list_layers(layers_, true), list_layers(layers_, false)));
+  say(fmt::format("serving {}, by {}; in force: {}; not in force: {}", operation_.describe(), server_->describe(),
+                  list_layers(layers, true), list_layers(layers, false)));
+  operation_.begin(*server_, std::move(layers));
   return {};
-}
-
-Result<> Standalone::change(ipc::schema::ControlRequest::Reader request) {
-  return server_->reconfigure([&] { return product_->change(request); });
 }
 
 void Standalone::remove_paths() {
@@ -140,25 +121,9 @@ void Standalone::obey_signals() {
       end_asked_ = true;
       return;
     }
-    const auto refreshed = server_->reconfigure([&] { return product_->refresh(); });
+    const auto refreshed = operation_.refresh();
     if (!refreshed) say(ipc::describe(refreshed.error()));
   }
-}
-
-void Standalone::describe(ipc::schema::BackendStatus::Builder status) const {
-  status.setVersion(BULKHEAD_VERSION);
-  status.setUptimeMs((ipc::monotonic_ns() - started_ns_) / 1'000'000);
-  status.setHow(server_->describe());
-  status.setConnected(connected_);
-  status.setConnections(connections_);
-  status.setInForce(list_layers(layers_, true));
-  status.setNotInForce(list_layers(layers_, false));
-  product_->describe(status);
-}
-
-void Standalone::set_limits(const limits::Limits& limits) {
-  limits_ = limits;
-  limiter_.set(limits, ipc::monotonic_ns());
 }
 
 Result<std::optional<UniqueFd>> Standalone::next_connection() {
@@ -176,10 +141,9 @@ Result<> Standalone::serve() {
   do {
     auto connection = TRY(next_connection());
     if (!connection) return {};
-    ++connections_;
-    connected_ = true;
+    operation_.connected(true);
     auto ended = TRY(server_->run(std::move(*connection)));
-    connected_ = false;
+    operation_.connected(false);
     if (ended.broken && !listener_.listens()) return std::unexpected(std::move(*ended.broken));
     if (ended.broken) say("connection closed: " + ipc::describe(*ended.broken));
     if (ended.asked) return {};

@@ -94,10 +94,12 @@ struct BackEndReplacement {
 struct ToBackend {
   union {
     block @0 :BlockSetup;
-    # First, once. Descriptors: the image, the vhost-user socket (connected).
+    # First, once. Descriptors: the image, the vhost-user socket (connected), and where operators connect if it
+    # has such a socket.
 
     network @1 :NetworkSetup;
-    # First, once. Descriptors: the vhost-user socket (connected), then the way out: of a tap one for each pair of
+    # First, once. Descriptors: the vhost-user socket (connected), where operators connect if it has such a socket,
+    # then the way out: of a tap one for each pair of
     # queues, of others one, or none where nobody is at the other end yet.
 
     link @2 :Void;
@@ -116,12 +118,19 @@ struct NetworkSetup {
   mtu @2 :UInt16;
   queuePairs @3 :UInt16;
   policy @4 :import "/ipc/schema/backend_control.capnp".Policy;
+  name @5 :Text;        # what operators call the other end: "tap bh0"
+  hasOperators @6 :Bool; # a listening SOCK_SEQPACKET socket, which does not block (backend_control.capnp)
 }
 
 struct BlockSetup {
   readonly @0 :Bool;
   serial @1 :Text;    # at most 20 bytes
   queues @2 :UInt16;  # the most that the front end may use, 1 to maxQueues of machine.capnp
+  name @3 :Text;      # what operators call the image
+  hasOperators @4 :Bool;
+  unaligned @5 :Bool;
+  # The image is open for direct I/O; one more descriptor, the last, is the same without, for requests that are not
+  # aligned to its blocks.
 }
 
 struct FromBackend {

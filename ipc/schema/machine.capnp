@@ -35,6 +35,10 @@ struct Machine {
   devices @7 :List(Device);
   serial @8 :Serial;
   nets @9 :List(Net);
+
+  control @10 :Text;
+  # Path of a folder that is made for sockets by which operators ask the machine and its back ends, and goes with it;
+  # empty: none. `bulkhead run --name NAME` means /run/bulkhead/NAME, or $XDG_RUNTIME_DIR/bulkhead/NAME.
 }
 
 const maxQueuePairs :UInt16 = 31;
@@ -93,6 +97,13 @@ struct Disk {
 
   queues @3 :UInt16;
   # Request queues, at most maxQueues; 0: one for each virtual CPU, at most 16.
+
+  cache @4 :Cache;
+  enum Cache {
+    auto @0;        # direct where the image can do that
+    direct @1;      # past the host's page cache
+    writeback @2;   # through it
+  }
 }
 
 struct Device {

@@ -22,11 +22,22 @@ struct DoctorCommand {
   Report report = Report::Table;
 };
 
+struct InspectCommand {
+  std::string vm;
+  bool json = false;
+};
+
+struct RestartCommand {
+  std::string vm;
+  std::string device;
+  std::string binary;  // empty: the program that it has
+};
+
 struct ShowText {
   std::string text;  // help or version
 };
 
-using Command = std::variant<RunCommand, DoctorCommand, ShowText>;
+using Command = std::variant<RunCommand, DoctorCommand, InspectCommand, RestartCommand, ShowText>;
 
 // `arguments` are those after the program's name. Reads machine.json if one is named. An error is one
 // line that names the option, file or key and what would be right.

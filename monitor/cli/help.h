@@ -15,12 +15,53 @@ Examples:
   bulkhead run --kernel vmlinuz --cmdline "root=/dev/vda console=ttyS0" --disk path=debian.img
       Boots a Linux kernel with one disk; its serial console is this terminal.
 
-"bulkhead run --help" and "bulkhead doctor --help" tell more.)";
+  bulkhead inspect web1
+      Tells what each process of the machine that was started by --name web1 may do.
+  bulkhead device restart web1 blk0
+      Replaces the process behind its first disk, while the guest runs.
+
+"bulkhead run --help" and so on tell more.)";
+
+inline constexpr std::string_view kCommands = "run, inspect, device or doctor";
+
+inline constexpr std::string_view kControlHelp =
+    "a folder to be made for the sockets by which operators ask: control, and one for each disk and card, for "
+    "bulkhead-blk and bulkhead-net (stats, status, set, link, policy); with --name: /run/bulkhead/NAME, or "
+    "$XDG_RUNTIME_DIR/bulkhead/NAME for who is not root";
+
+inline constexpr std::string_view kInspectHelp = "tell what each process of a running machine may do";
+
+inline constexpr std::string_view kInspectFooter = R"(
+For each process: uid, namespaces, threads, system calls, capabilities, descriptors, mappings, limits, as /proc
+tells; and how often a back end was replaced, why, and how long the guest waited. What is weaker than it should be
+is marked WEAK.
+
+Examples:
+  bulkhead run --name web1 --kernel vmlinuz --disk path=root.img
+  bulkhead inspect web1
+  bulkhead-blk stats /run/bulkhead/web1/blk0
+
+Exit status:
+  0  every process is as strong as it should be
+  1  one is not
+  2  no such machine, or wrong usage)";
+
+inline constexpr std::string_view kDeviceHelpText = "replace the process behind a device of a running machine";
+
+inline constexpr std::string_view kDeviceFooter = R"(
+The guest waits some milliseconds, and loses nothing. A new program that does not come to serve is given up, and the
+old one started again.
+
+Examples:
+  bulkhead device restart web1 blk0
+  bulkhead device restart web1 blk0 --binary /usr/libexec/bulkhead-blk.new)";
 
 inline constexpr std::string_view kRunHelp = "run one virtual machine until it powers off";
 
 inline constexpr std::string_view kDiskHelp =
-    "path=FILE[,readonly=on|off][,serial=TEXT][,queues=N]: a raw image or a block device; once for each disk; "
+    "path=FILE[,readonly=on|off][,serial=TEXT][,queues=N][,cache=auto|direct|writeback]: a raw image or a block "
+    "device; "
+    "once for each disk; cache=auto goes past the host's page cache where the image can do that; "
     "a comma inside of a value is written twice";
 
 inline constexpr std::string_view kNetHelp =
@@ -55,7 +96,7 @@ machine.json says the same; what it leaves out has the same defaults:
    "nets": [{"tap": {"name": "web1", "bridge": "br0"}, "mac": "52:54:00:12:34:56", "mtu": 9000, "queuePairs": 2},
             {"user": {"forwards": ["tcp:2222:22"]}}, {"pair": "/run/lab/cable"}],
    "devices": [{"socket": "/run/fs.sock", "id": 26, "queues": 2}],
-   "serial": {"file": "console.log"}}
+   "serial": {"file": "console.log"}, "control": "/run/bulkhead/web1"}
 The serial port is one of {"stdio": null}, {"pty": null}, {"none": null}, {"file": "PATH"}.
 
 SIGTERM presses the power button; a second one, or SIGINT, ends the machine at once.

@@ -38,6 +38,12 @@ std::string what_is_right(capnp::Type type) {
   if (type.isBool()) return "true or false";
   if (type.isVoid()) return "null";
   if (type.isList()) return "a list in [ ]";
+  if (type.isEnum()) {
+    std::vector<std::string> names;
+    for (const auto enumerant : type.asEnum().getEnumerants())
+      names.emplace_back(enumerant.getProto().getName().cStr());
+    return fmt::format("one of \"{}\"", fmt::join(names, "\", \""));
+  }
   if (type.isUInt16()) return "a whole number from 0 to 65535";
   return "a whole number from 0 to 4294967295";
 }

@@ -68,8 +68,9 @@ Result<Fields> parse_fields(std::string_view option, std::span<const std::string
 }
 
 Result<> describe_disk(const std::string& text, schema::Disk::Builder disk) {
-  constexpr std::string_view kUsage = "path=FILE[,readonly=on|off][,serial=TEXT][,queues=N]";
-  Fields fields = TRY(parse_fields("--disk", split(text), {"path", "readonly", "serial", "queues"}, kUsage));
+  constexpr std::string_view kUsage =
+      "path=FILE[,readonly=on|off][,serial=TEXT][,queues=N][,cache=auto|direct|writeback]";
+  Fields fields = TRY(parse_fields("--disk", split(text), {"path", "readonly", "serial", "queues", "cache"}, kUsage));
   if (fields["path"].empty()) return wrong(fmt::format("--disk {}: no path; {} is right", text, kUsage));
   disk.setPath(fields["path"]);
   disk.setSerial(fields["serial"]);
@@ -80,6 +81,14 @@ Result<> describe_disk(const std::string& text, schema::Disk::Builder disk) {
   }
   if (const auto queues = fields.find("queues"); queues != fields.end())
     disk.setQueues(TRY(parse_count("--disk: queues", queues->second)));
+  if (const auto cache = fields.find("cache"); cache != fields.end()) {
+    if (cache->second == "direct")
+      disk.setCache(schema::Disk::Cache::DIRECT);
+    else if (cache->second == "writeback")
+      disk.setCache(schema::Disk::Cache::WRITEBACK);
+    else if (cache->second != "auto")
+      return wrong(fmt::format("--disk: cache={}; auto, direct or writeback is right", cache->second));
+  }
   return {};
 }
 
@@ -190,6 +199,7 @@ Result<> describe_machine(const MachineOptions& options, schema::Machine::Builde
   machine.setKernel(options.kernel);
   machine.setInitrd(options.initrd);
   machine.setCmdline(options.cmdline);
+  machine.setControl(options.control);
   auto disks = machine.initDisks(static_cast<unsigned>(options.disks.size()));
   for (unsigned i = 0; i < disks.size(); ++i) TRY(describe_disk(options.disks[i], disks[i]));
   auto nets = machine.initNets(static_cast<unsigned>(options.nets.size()));

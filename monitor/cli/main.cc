@@ -5,7 +5,9 @@
 
 #include "monitor/cli/command_line.h"
 #include "monitor/cli/doctor.h"
+#include "monitor/cli/inspect.h"
 #include "monitor/cli/launch.h"
+#include "monitor/cli/machine_client.h"
 #include "monitor/exit_status.h"
 
 namespace cli {
@@ -26,6 +28,18 @@ int carry_out(RunCommand command) {
 
 int carry_out(DoctorCommand command) {
   return static_cast<int>(run_doctor(command.report) ? ExitStatus::PoweredOff : ExitStatus::HostNotAble);
+}
+
+int carry_out(InspectCommand command) {
+  const auto strong = inspect_machine(command.vm, command.json);
+  if (!strong) return complain(ipc::describe(strong.error()), ExitStatus::BadConfiguration);
+  return *strong ? 0 : 1;
+}
+
+int carry_out(RestartCommand command) {
+  const auto restarted = restart_device(command.vm, command.device, command.binary);
+  if (!restarted) return complain(ipc::describe(restarted.error()), ExitStatus::BadConfiguration);
+  return 0;
 }
 
 int carry_out(ShowText command) {

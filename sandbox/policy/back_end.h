@@ -12,8 +12,8 @@ namespace sandbox {
 
 // Which thread of it.
 enum class Role : std::uint8_t {
-  Monitored,   // the main thread of a child of bulkhead-monitor
-  Standalone,  // the main thread of one that listens by itself; needs Slot::Listener, Events, ControlListener
+  Monitored,   // the main thread of a child of bulkhead-monitor; needs Slot::Events, ControlListener
+  Standalone,  // the main thread of one that listens by itself; needs Slot::Listener too
   Worker,      // one that serves queues and nothing else
 };
 

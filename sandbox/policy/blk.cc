@@ -45,9 +45,9 @@ Policy with_io(BlkIo io) {
 Policy blk_policy(Role role, BlkIo io) {
   switch (role) {
     case Role::Monitored:
-      return with_io<kSession>(io);
+      return with_io<kSession, kOperators>(io);
     case Role::Standalone:
-      return with_io<kSession, kListening, kGrowing>(io);
+      return with_io<kSession, kListening, kOperators, kGrowing>(io);
     case Role::Worker:
       return with_io<kWorker>(io);
   }

@@ -44,9 +44,9 @@ Policy with_engine(bool ring) {
 Policy net_policy(Role role, bool ring) {
   switch (role) {
     case Role::Monitored:
-      return with_engine<kSession, kTaps, kRelinking>(ring);
+      return with_engine<kSession, kTaps, kRelinking, kOperators>(ring);
     case Role::Standalone:
-      return with_engine<kSession, kTaps, kListening>(ring);
+      return with_engine<kSession, kTaps, kListening, kOperators>(ring);
     case Role::Worker:
       return with_engine<kWorkersFrames, kWorker>(ring);
   }

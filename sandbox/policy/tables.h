@@ -67,7 +67,10 @@ inline constexpr Rule kSession[] = {
 
 inline constexpr Rule kListening[] = {
     {SYS_accept4, "the next front end, when the last has gone", {on(Slot::Listener)}},
-    {SYS_epoll_wait, "what asks for something: signals, operators", {on(Slot::Events)}},
+};
+
+inline constexpr Rule kOperators[] = {
+    {SYS_epoll_wait, "what asks for something: signals, operators, the monitor", {on(Slot::Events)}},
     {SYS_epoll_ctl, "an operator comes or goes", {on(Slot::Events)}},
     {SYS_accept4, "an operator connects", {on(Slot::ControlListener)}},
     {SYS_getsockopt, "which uid he has", {equals(1, SOL_SOCKET), equals(2, SO_PEERCRED)}},

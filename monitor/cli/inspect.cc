@@ -1,0 +1,294 @@
+#include "monitor/cli/inspect.h"
+
+#include <capnp/compat/json.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <set>
+#include <sstream>
+
+#include "monitor/cli/machine_client.h"
+#include "sandbox/policy/blk.h"
+#include "sandbox/policy/net.h"
+#include "sandbox/policy/vcpu_host.h"
+
+namespace cli {
+namespace {
+
+using ipc::Result;
+namespace fs = std::filesystem;
+namespace schema = ipc::schema;
+
+std::string proc(int pid, const std::string& file) {
+  return fmt::format("/proc/{}/{}", pid, file);
+}
+
+std::string link_of(const fs::path& path) {
+  std::error_code error;
+  return fs::read_symlink(path, error).string();
+}
+
+// Fields of a status file: "Uid" and so on, with single spaces.
+std::map<std::string, std::string> status_of(const std::string& path) {
+  std::map<std::string, std::string> fields;
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    const std::size_t colon = line.find(':');
+    if (colon == std::string::npos) continue;
+    std::istringstream words(line.substr(colon + 1));
+    std::string value;
+    for (std::string word; words >> word;) value += (value.empty() ? "" : " ") + word;
+    fields[line.substr(0, colon)] = value;
+  }
+  return fields;
+}
+
+bool is_zero(const std::string& bits) {
+  return bits.find_first_not_of('0') == std::string::npos;
+}
+
+// "socket:[123]" is a socket, "/memfd:guest-ram (deleted)" is memfd:guest-ram, a path is a file.
+std::string kind_of(std::string target) {
+  if (target.starts_with("/memfd:")) return target.substr(1, target.find(' ') - 1);
+  if (target.starts_with("anon_inode:")) {
+    std::erase_if(target, [](char c) { return c == '[' || c == ']'; });
+    return target.substr(target.find(':') + 1);
+  }
+  if (target.starts_with("socket:")) return "socket";
+  if (target.starts_with("pipe:")) return "pipe";
+  return target.starts_with("/dev/") ? target : "file";
+}
+
+std::string descriptors_of(int pid) {
+  std::map<std::string, int> kinds;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(proc(pid, "fd"), error)) ++kinds[kind_of(link_of(entry.path()))];
+  std::string text;
+  for (const auto& [kind, count] : kinds)
+    text += fmt::format("{}{}{}", text.empty() ? "" : ", ", count == 1 ? "" : fmt::format("{} ", count), kind);
+  return text;
+}
+
+struct Mappings {
+  bool guest_ram = false;
+  bool write_execute = false;
+};
+
+Mappings mappings_of(int pid) {
+  Mappings found;
+  std::ifstream maps(proc(pid, "maps"));
+  for (std::string line; std::getline(maps, line);) {
+    std::istringstream words(line);
+    std::string range, rights;
+    words >> range >> rights;
+    found.guest_ram = found.guest_ram || line.find("memfd:guest-ram") != std::string::npos;
+    found.write_execute = found.write_execute || (rights.size() == 4 && rights[1] == 'w' && rights[2] == 'x');
+  }
+  return found;
+}
+
+// Of /proc/PID/limits: name, then soft and hard limit.
+std::string limit_of(int pid, const std::string& name) {
+  std::ifstream limits(proc(pid, "limits"));
+  for (std::string line; std::getline(limits, line);) {
+    if (!line.starts_with(name)) continue;
+    std::istringstream words(line.substr(name.size()));
+    std::string soft;
+    words >> soft;
+    return soft;
+  }
+  return "unknown";
+}
+
+std::size_t calls_in(sandbox::Policy policy) {
+  std::set<long> calls;
+  for (const sandbox::Rule& rule : policy) calls.insert(rule.syscall);
+  return calls.size();
+}
+
+std::string calls_of(const std::string& name) {
+  using sandbox::Role;
+  if (name == "vcpu-host")
+    return fmt::format("{}, a vCPU's thread {}", calls_in(sandbox::kEventLoopPolicy), calls_in(sandbox::kVcpuPolicy));
+  const auto policy = name.starts_with("net") ? sandbox::net_policy(Role::Monitored, true)
+                                              : sandbox::blk_policy(Role::Monitored, sandbox::BlkIo::RingAndCalls);
+  return fmt::format("{} at most", calls_in(policy));
+}
+
+Fact namespaces_of(int pid, int monitor, bool with_user) {
+  std::vector<std::string> own, shared;
+  for (const char* name : {"pid", "mnt", "net", "ipc", "uts", "cgroup", "user"}) {
+    if (std::string_view(name) == "user" && !with_user) continue;
+    const std::string file = std::string("ns/") + name;
+    (link_of(proc(pid, file)) != link_of(proc(monitor, file)) ? own : shared).emplace_back(name);
+  }
+  if (shared.empty()) return {"namespaces", fmt::format("own {}", fmt::join(own, ", "))};
+  return {"namespaces", fmt::format("shared with the monitor: {}", fmt::join(shared, ", ")), true};
+}
+
+// All threads are inside a filter, and of no capability.
+std::vector<Fact> threads_of(int pid, const std::string& name) {
+  unsigned threads = 0, unfiltered = 0, capable = 0;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(proc(pid, "task"), error)) {
+    auto status = status_of(entry.path() / "status");
+    ++threads;
+    if (status["Seccomp"] != "2") ++unfiltered;
+    for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"})
+      if (!is_zero(status[set])) {
+        ++capable;
+        break;
+      }
+  }
+  return {
+      {"threads", std::to_string(threads)},
+      {"system calls", unfiltered == 0 ? calls_of(name) : fmt::format("any, of {} of {} threads", unfiltered, threads),
+       unfiltered != 0},
+      {"capabilities", capable == 0 ? "none" : fmt::format("{} threads have some", capable), capable != 0}};
+}
+
+}  // namespace
+
+Result<Inspected> inspect_process(const std::string& name, int pid, int monitor) {
+  auto status = status_of(proc(pid, "status"));
+  auto theirs = status_of(proc(monitor, "status"));
+  if (status.empty() || theirs.empty()) return ipc::failure(ESRCH, fmt::format("{} (pid {})", name, pid));
+  Inspected process{.name = name, .pid = pid, .facts = {}};
+  const auto add = [&](Fact fact) { process.facts.push_back(std::move(fact)); };
+  const std::string uid = status["Uid"].substr(0, status["Uid"].find(' '));
+  const std::string their_uid = theirs["Uid"].substr(0, theirs["Uid"].find(' '));
+  // Where the monitor is root each child has a uid of its own; otherwise a user namespace.
+  add({"uid", uid, their_uid == "0" && uid == their_uid});
+  add(namespaces_of(pid, monitor, their_uid != "0"));
+  for (Fact& fact : threads_of(pid, name)) add(std::move(fact));
+  add({"new privileges", status["NoNewPrivs"] == "1" ? "never" : "possible", status["NoNewPrivs"] != "1"});
+  std::error_code error;
+  const auto seen = std::distance(fs::directory_iterator(proc(pid, "root"), error), fs::directory_iterator());
+  add({"files in sight", error ? "not to be seen" : std::to_string(seen), !error && seen != 0});
+  const Mappings mappings = mappings_of(pid);
+  add({"guest RAM", mappings.guest_ram ? "mapped" : "not mapped"});
+  add({"writable code", mappings.write_execute ? "some" : "none", mappings.write_execute});
+  add({"descriptors", descriptors_of(pid)});
+  const std::string core = limit_of(pid, "Max core file size");
+  add({"limits",
+       fmt::format("{} descriptors, {} processes, files of {} bytes, core {}", limit_of(pid, "Max open files"),
+                   limit_of(pid, "Max processes"), limit_of(pid, "Max file size"), core),
+       core != "0"});
+  return process;
+}
+
+namespace {
+
+struct Machine {
+  std::string name;
+  int monitor = 0;
+  bool running = false;
+  struct Process {
+    std::string name;
+    int pid;
+    unsigned restarts;
+    std::string cause, gaps;
+  };
+  std::vector<Process> processes;
+};
+
+Result<Machine> ask_status(const std::string& vm) {
+  Machine machine;
+  TRY(ask_machine(
+      vm, [](schema::MachineRequest::Builder request) { request.setStatus(); },
+      [&](schema::MachineAnswer::Reader answer) -> Result<> {
+        if (!answer.isStatus()) return ipc::failure(EBADMSG, "another answer than asked for");
+        const auto status = answer.getStatus();
+        machine.name = status.getName().cStr();
+        machine.monitor = status.getMonitor();
+        machine.running = status.getRunning();
+        for (const auto process : status.getProcesses())
+          machine.processes.push_back({process.getName().cStr(), process.getPid(), process.getRestarts(),
+                                       process.getCause().cStr(), process.getGaps().cStr()});
+        return {};
+      }));
+  return machine;
+}
+
+std::vector<Inspected> inspect_all(const Machine& machine) {
+  std::vector<Inspected> all;
+  for (const auto& process : machine.processes) {
+    auto inspected = process.pid > 0 ? inspect_process(process.name, process.pid, machine.monitor)
+                                     : Result<Inspected>(Inspected{process.name, 0, {}});
+    if (!inspected) inspected = Inspected{process.name, process.pid, {{"state", "it has gone meanwhile"}}};
+    if (process.pid == 0) inspected->facts.push_back({"state", "not a process of this machine, or being replaced"});
+    if (process.restarts > 0) {
+      inspected->facts.push_back({"replaced", fmt::format("{} times, last: {}", process.restarts, process.cause)});
+      if (!process.gaps.empty()) inspected->facts.push_back({"the guest waited", process.gaps});
+    }
+    all.push_back(std::move(*inspected));
+  }
+  return all;
+}
+
+void print_table(const Machine& machine, const std::vector<Inspected>& all) {
+  fmt::print("{}: monitor {}, {}\n", machine.name, machine.monitor,
+             machine.running ? "the guest runs" : "it is being set up");
+  for (const Inspected& process : all) {
+    fmt::print("\n{} ({})\n", process.name, process.pid);
+    for (const Fact& fact : process.facts)
+      fmt::print("  {:<16} {}{}\n", fact.name, fact.value, fact.weak ? "   <- WEAK" : "");
+  }
+}
+
+void print_json(const Machine& machine, const std::vector<Inspected>& all, bool strong) {
+  capnp::MallocMessageBuilder message;
+  auto root = message.initRoot<capnp::JsonValue>().initObject(4);
+  const auto text = [](capnp::JsonValue::Field::Builder field, const std::string& name, const std::string& value) {
+    field.setName(name);
+    field.initValue().setString(value);
+  };
+  const auto number = [](capnp::JsonValue::Field::Builder field, const std::string& name, double value) {
+    field.setName(name);
+    field.initValue().setNumber(value);
+  };
+  const auto truth = [](capnp::JsonValue::Field::Builder field, const std::string& name, bool value) {
+    field.setName(name);
+    field.initValue().setBoolean(value);
+  };
+  text(root[0], "name", machine.name);
+  number(root[1], "monitor", machine.monitor);
+  truth(root[2], "strong", strong);
+  root[3].setName("processes");
+  auto list = root[3].initValue().initArray(static_cast<unsigned>(all.size()));
+  for (unsigned i = 0; i < list.size(); ++i) {
+    auto fields = list[i].initObject(3);
+    text(fields[0], "name", all[i].name);
+    number(fields[1], "pid", all[i].pid);
+    fields[2].setName("facts");
+    auto facts = fields[2].initValue().initArray(static_cast<unsigned>(all[i].facts.size()));
+    for (unsigned k = 0; k < facts.size(); ++k) {
+      auto fact = facts[k].initObject(3);
+      text(fact[0], "name", all[i].facts[k].name);
+      text(fact[1], "value", all[i].facts[k].value);
+      truth(fact[2], "weak", all[i].facts[k].weak);
+    }
+  }
+  capnp::JsonCodec codec;
+  codec.setPrettyPrint(true);
+  fmt::print("{}\n", codec.encodeRaw(message.getRoot<capnp::JsonValue>().asReader()).cStr());
+}
+
+}  // namespace
+
+Result<bool> inspect_machine(const std::string& vm, bool json) {
+  const Machine machine = TRY(ask_status(vm));
+  const std::vector<Inspected> all = inspect_all(machine);
+  const bool strong = std::ranges::none_of(
+      all, [](const Inspected& process) { return std::ranges::any_of(process.facts, &Fact::weak); });
+  if (json)
+    print_json(machine, all, strong);
+  else
+    print_table(machine, all);
+  return strong;
+}
+
+}  // namespace cli
