@@ -152,6 +152,7 @@ std::optional<sandbox::Identity> VirtualMachine::identity(std::size_t child) con
 
 Result<> VirtualMachine::start_back_end(Device& device, const Program& program, const sandbox::Limits& limits) {
   device.sealed = false;
+  if (device.trial == Device::Trial::Due) device.trial = Device::Trial::Running;
   Child::Listener listener{
       .said =
           [this, &device](ipc::Frame frame) {
@@ -335,7 +336,7 @@ Result<> VirtualMachine::back_end_said(Device& device, ipc::Frame frame) {
   switch (message.which()) {
     case schema::FromBackend::SEALED:
       if (std::exchange(device.sealed, true)) break;
-      device.program_tried = true;
+      device.trial = Device::Trial::Passed;
       return start_if_sealed();
     case schema::FromBackend::FAILED: {
       Ending ending = failed(device.name, message.getFailed());
@@ -375,14 +376,17 @@ void VirtualMachine::back_end_misbehaved(Device& device, const ipc::Error& error
   device.child->kill();
 }
 
+void VirtualMachine::give_up_program(Device& device) {
+  if (!device.program || device.trial != Device::Trial::Running) return;
+  device.program.reset();
+  say(host_.configuration.name,
+      fmt::format("{}: the new program does not serve ({}); the old one is started again", device.name, device.cause));
+}
+
 void VirtualMachine::back_end_ended(Device& device, const sandbox::Exit& exit) {
   if (stage_ != Stage::Running) return lost(device.name, exit);
   if (device.cause.empty()) device.cause = exit.describe();
-  if (device.program && !device.program_tried) {
-    device.program.reset();
-    say(host_.configuration.name, fmt::format("{}: the new program does not serve ({}); the old one is started again",
-                                              device.name, device.cause));
-  }
+  give_up_program(device);
   replace(device, exit.clean() ? kAfterCleanEnd : std::chrono::milliseconds(0));
 }
 
@@ -432,6 +436,7 @@ void VirtualMachine::find_another(Device& device) {
     return {};
   }();
   if (given) return;
+  give_up_program(device);
   if (worth_saying(++device.failures))
     say(host_.configuration.name,
         fmt::format("{}: {}; no other yet: {}", device.name, device.cause, ipc::describe(given.error())));
@@ -486,7 +491,7 @@ Result<> VirtualMachine::restart(const std::string& name, UniqueFd program) {
     device.program =
         Program{.name = device.virtio_id == kVirtioBlock ? host_.programs.blk.name : host_.programs.net.name,
                 .file = std::move(program)};
-    device.program_tried = false;
+    device.trial = Device::Trial::Due;
   }
   device.cause = "asked by the operator";
   device.child->kill();

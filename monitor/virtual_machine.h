@@ -83,10 +83,10 @@ class VirtualMachine {
     // Starts a back end, or connects to somebody else's: vcpu-host's end of the socket.
     std::function<ipc::Result<ipc::UniqueFd>()> find_back_end;
 
-    std::unique_ptr<Child> child;    // none: somebody else's
-    std::optional<Program> program;  // an operator's, in place of ours
-    bool program_tried = false;      // it has been sealed once
-    bool sealed = true;              // or not ours to wait for
+    std::unique_ptr<Child> child;                                  // none: somebody else's
+    std::optional<Program> program;                                // an operator's, in place of ours
+    enum class Trial { Due, Running, Passed } trial = Trial::Due;  // of that
+    bool sealed = true;                                            // or not ours to wait for
     std::chrono::steady_clock::time_point found;
     unsigned connections = 0;  // that vcpu-host was given, and of those that it said it lost
     unsigned losses = 0;
@@ -117,6 +117,7 @@ class VirtualMachine {
   ipc::Result<> back_end_lost(ipc::schema::BackEndLoss::Reader loss);
   ipc::Result<> back_end_replaced(ipc::schema::BackEndReplacement::Reader replacement);
   void back_end_ended(Device& device, const sandbox::Exit& exit);
+  void give_up_program(Device& device);  // an operator's that did not come to serve
   void back_end_misbehaved(Device& device, const ipc::Error& error);
   // Another back end for `device`, at once or, if the last was soon lost, later.
   void replace(Device& device, std::chrono::milliseconds at_least = {});

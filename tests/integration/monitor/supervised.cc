@@ -50,6 +50,7 @@ std::vector<std::string> arguments_of(const Folder& folder, const Wish& wish, co
   machine.setKernel(wish.kernel.c_str());
   machine.setCmdline(wish.cmdline.c_str());
   machine.setMemoryMib(wish.memory_mib);
+  machine.setControl(wish.control.c_str());
   auto disks = machine.initDisks(static_cast<unsigned>(wish.disks.size()));
   for (unsigned i = 0; i < disks.size(); ++i) {
     disks[i].setPath(wish.disks[i].path.c_str());

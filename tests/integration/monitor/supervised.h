@@ -39,6 +39,7 @@ struct Wish {
   std::string cmdline = {};  // for a fake: what it does
   std::vector<Disk> disks = {};
   unsigned memory_mib = 16;
+  std::string control = {};  // folder
 };
 
 // The monitor with that machine on descriptor 3, its serial port on the command's pipes. `prelude` is a shell

@@ -160,8 +160,8 @@ SCENARIO("A mistake is answered by one line that names it and what would be righ
     std::string named, right;
   };
   const auto mistake = GENERATE(values<Mistake>({
-      {{}, "no command", "run or doctor"},
-      {{"boot"}, "boot: unknown command", "run or doctor"},
+      {{}, "no command", "run, inspect, device or doctor"},
+      {{"boot"}, "boot: unknown command", "run, inspect, device or doctor"},
       {{"--frobnicate"}, "--frobnicate: unknown option", "--help"},
       {{"run"}, "--kernel: it is missing", "run machine.json"},
       {{"run", "--kernel"}, "--kernel: its value is missing", "bzImage"},
@@ -180,6 +180,7 @@ SCENARIO("A mistake is answered by one line that names it and what would be righ
       {run_with({"--disk", "d.img"}), "--disk: unknown part \"d.img\"", "path=FILE"},
       {run_with({"--disk", "path=d,size=1G"}), "--disk: unknown part \"size=1G\"", "path=FILE"},
       {run_with({"--disk", "path=d,readonly=yes"}), "readonly=yes", "on or off"},
+      {run_with({"--disk", "path=d,cache=none"}), "cache=none", "auto, direct or writeback"},
       {run_with({"--disk", "path=d,queues=0"}), "queues 0", "from 1"},
       {run_with({"--disk", "path=d,queues=65536"}), "queues 65536", "65535"},
       {run_with({"--disk", "path=d,path=e"}), "path is there twice", "--disk"},
@@ -195,6 +196,11 @@ SCENARIO("A mistake is answered by one line that names it and what would be righ
       {{"run", "a.json", "b.json"}, "b.json", "one file"},
       {{"doctor", "--fast"}, "--fast: unknown option of doctor", "--json"},
       {{"doctor", "me"}, "me: not expected", "doctor"},
+      {{"inspect"}, "inspect: no machine", "inspect NAME"},
+      {{"inspect", "web1", "--fast"}, "--fast: unknown option of inspect", "--json"},
+      {{"device"}, "device: ", "device restart VM DEVICE"},
+      {{"device", "restart", "web1"}, "device restart: ", "web1 blk0"},
+      {{"device", "restart", "web1", "blk0", "blk1"}, "blk1: not expected", "restart"},
   }));
   const Asked asked(mistake.words);
   CHECK_THAT(asked.error(), Contains(mistake.named));
