@@ -37,8 +37,9 @@ constexpr std::uint64_t kVersion1 = std::uint64_t{1} << VIRTIO_F_VERSION_1;
 
 // What passes between driver and back end: the device types' own bits, and of the transport's those that need
 // nothing from this process. The others ask for what is not here (a virtual IOMMU, resetting one queue, …).
-constexpr std::uint64_t kPassedFeatures = ((std::uint64_t{1} << 24) - 1) | std::uint64_t{1} << 28 |  // INDIRECT_DESC
-                                          std::uint64_t{1} << 29 |                                   // EVENT_IDX
+constexpr std::uint64_t kDeviceFeatures = ((std::uint64_t{1} << 24) - 1) | ~((std::uint64_t{1} << 50) - 1);  // 2.2
+constexpr std::uint64_t kPassedFeatures = kDeviceFeatures | std::uint64_t{1} << 28 |  // INDIRECT_DESC
+                                          std::uint64_t{1} << 29 |                    // EVENT_IDX
                                           kVersion1 | std::uint64_t{1} << VIRTIO_F_RING_PACKED |
                                           std::uint64_t{1} << 35 |  // IN_ORDER
                                           std::uint64_t{1} << VIRTIO_F_ORDER_PLATFORM;

@@ -194,6 +194,15 @@ SCENARIO("virtio-pci: without bus master the device does not touch memory", "[pc
   }
 }
 
+SCENARIO("virtio-pci: a device type's own features pass, below the transport's and above", "[virtio-2.2]") {
+  VirtioFixture virtio([](ScriptedBackEnd& back_end) {
+    back_end.features |= std::uint64_t{1} << 63 | std::uint64_t{1} << 50;  // VIRTIO_NET_F_SPEED_DUPLEX is one
+    back_end.features |= std::uint64_t{1} << 33 | std::uint64_t{1} << 40;  // a virtual IOMMU, resetting one queue
+  });
+  virtio.put(kDeviceFeatureSelect, 4, 1);
+  CHECK(virtio.get(kDeviceFeature, 4) == (1u << 31 | 1u << 18 | 1u));
+}
+
 SCENARIO("virtio-pci: doorbells kick the back end without this process", "[virtio-4.1.4.4]") {
   VirtioFixture virtio;
   const std::uint64_t doorbell = virtio.bar + PciTransport::kNotify;
