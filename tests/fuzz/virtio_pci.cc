@@ -33,7 +33,7 @@ class Input {
 void step(VirtioFixture& virtio, Input& input) {
   using Request = ScriptedBackEnd::Request;
   const std::size_t size = std::size_t{1} << input.take(1) % 4;
-  switch (input.take(1) % 12) {
+  switch (input.take(1) % 14) {
     case 0:
       virtio.get(input.take(2) % PciTransport::kBarBytes, size);
       return;
@@ -70,6 +70,13 @@ void step(VirtioFixture& virtio, Input& input) {
     case 10:
       virtio.back_end.change_config(input.payload(), size == 1);
       return;
+    case 12:
+      virtio.back_end.hang_up();
+      return;
+    case 13:
+      virtio.back_end.begin_anew();
+      virtio.front_end->reconnect(virtio.back_end.take_connection());
+      return;
     default:
       virtio.settle();
   }
@@ -80,7 +87,10 @@ void step(VirtioFixture& virtio, Input& input) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
   using namespace vcpu_host;
-  VirtioFixture virtio;
+  VirtioFixture virtio([](ScriptedBackEnd& back_end) {
+    back_end.protocol_features |= bit(ipc::vhost_user::ProtocolFeature::InflightShmfd);
+    back_end.inflight = make_event();  // never mapped here: any descriptor does
+  });
   if (!virtio.device) return 0;
   for (Input input(bytes, size); !input.empty();) step(virtio, input);
   virtio.settle();
