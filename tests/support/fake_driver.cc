@@ -46,6 +46,9 @@ std::size_t open_descriptors() {
 GuestRam::GuestRam(std::size_t bytes, int seals)
     : fd_(make_memfd(bytes, seals)), ram_(ipc::Mapping::of(fd_, 0, bytes, ipc::Access::ReadWrite).value()) {}
 
+GuestRam::GuestRam(ipc::UniqueFd file, std::size_t bytes)
+    : fd_(std::move(file)), ram_(ipc::Mapping::of(fd_, kGuestBase, bytes, ipc::Access::ReadWrite).value()) {}
+
 std::uint64_t GuestRam::allocate(std::size_t bytes, std::size_t alignment) {
   next_ = (next_ + alignment - 1) / alignment * alignment;
   const std::uint64_t address = next_;

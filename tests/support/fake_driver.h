@@ -32,6 +32,8 @@ std::size_t open_descriptors();  // of this process
 class GuestRam {
  public:
   explicit GuestRam(std::size_t bytes, int seals = kSeals);
+  // `bytes` of somebody else's, whose file begins at guest address 0: those from kGuestBase on.
+  GuestRam(ipc::UniqueFd file, std::size_t bytes);
   const ipc::UniqueFd& fd() const { return fd_; }
   ipc::vhost_user::MemoryRegion region() const { return {kGuestBase, ram_.bytes().size(), kUserBase, 0}; }
   std::uint64_t end() const { return kGuestBase + ram_.bytes().size(); }
@@ -83,6 +85,12 @@ class FakeQueue {
   const ipc::UniqueFd& kick_fd() const { return kick_; }
   const ipc::UniqueFd& call_fd() const { return call_; }
   const ipc::UniqueFd& error_fd() const { return error_; }
+
+  // Eventfds of somebody else's in place of our own.
+  void adopt(ipc::UniqueFd kick, ipc::UniqueFd call) {
+    kick_ = std::move(kick);
+    call_ = std::move(call);
+  }
 
   // One descriptor of a split ring's table, as is.
   void put(std::uint16_t index, const Descriptor& descriptor);

@@ -8,14 +8,12 @@ using support::kSector;
 
 namespace {
 
-constexpr std::uint16_t kQueueSize = 64;
-constexpr std::uint64_t kFeatures =
-    std::uint64_t{1} << 32 | std::uint64_t{1} << 28 | std::uint64_t{1} << VIRTIO_BLK_F_FLUSH;
 constexpr std::chrono::microseconds kPause{20};
 
 }  // namespace
 
-StampedLoad::StampedLoad(std::uint32_t seed, support::Layout layout) : random_(seed) {
+StampedLoad::StampedLoad(std::uint32_t seed, support::Layout layout, support::GuestRam ram)
+    : random_(seed), ram_(std::move(ram)) {
   for (std::uint16_t i = 0; i < kQueues; ++i) queues_.emplace_back(ram_, kQueueSize, layout);
   for (std::size_t i = 0; i < kSlots; ++i) {
     Slot& slot = slots_.emplace_back(Slot{.request = support::make_request(ram_, VIRTIO_BLK_T_OUT, 0, kBlock)});
@@ -101,8 +99,9 @@ std::span<std::uint64_t> StampedLoad::words(const Slot& slot) {
 
 void StampedLoad::offer(Slot& slot) {
   const auto index = static_cast<std::size_t>(&slot - slots_.data());
-  slot.block = index * kBlocksOfSlot + random_() % kBlocksOfSlot;
-  const auto choice = random_() % 16;
+  const std::size_t chosen = reading_back_ ? slot.reads_back++ % kBlocksOfSlot : random_() % kBlocksOfSlot;
+  slot.block = index * kBlocksOfSlot + chosen;
+  const auto choice = reading_back_ ? 1 : random_() % 16;
   slot.kind = choice == 0 ? Kind::Flush : choice < 6 && stamps_[slot.block] != 0 ? Kind::Read : Kind::Write;
   slot.stamp = slot.kind == Kind::Read ? stamps_[slot.block] : ++last_stamp_;
   std::ranges::fill(words(slot), slot.kind == Kind::Read ? 0 : slot.stamp);

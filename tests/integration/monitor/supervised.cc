@@ -30,18 +30,24 @@ std::string Folder::file(const std::string& name, std::size_t bytes) const {
 
 namespace {
 
-// The monitor finds its children beside itself: a folder with a copy of it, and fakes.
-std::string monitor_beside_fakes() {
-  static const Folder folder;
-  static const bool filled = [] {
-    const std::string real = std::string(std::getenv("BULKHEAD_BIN")) + "/bulkhead-monitor";
-    fs::copy_file(real, folder.at("bulkhead-monitor"));
-    fs::copy_file(FAKE_CHILD, folder.at("bulkhead-vcpu-host"));
-    fs::copy_file(FAKE_CHILD, folder.at("bulkhead-blk"));
-    return true;
-  }();
-  static_cast<void>(filled);
+// The monitor finds its children beside itself: a folder with a copy of it, and of them.
+std::string make_beside(const Folder& folder, const std::string& vcpu_host, const std::string& blk) {
+  fs::copy_file(std::string(std::getenv("BULKHEAD_BIN")) + "/bulkhead-monitor", folder.at("bulkhead-monitor"));
+  fs::copy_file(vcpu_host, folder.at("bulkhead-vcpu-host"));
+  fs::copy_file(blk, folder.at("bulkhead-blk"));
   return folder.at("bulkhead-monitor");
+}
+
+std::string monitor_beside(Wish::Children children) {
+  if (children == Wish::Children::Fakes) {
+    static const Folder folder;
+    static const std::string monitor = make_beside(folder, FAKE_CHILD, FAKE_CHILD);
+    return monitor;
+  }
+  static const Folder folder;
+  static const std::string monitor =
+      make_beside(folder, DRIVING_CHILD, std::string(std::getenv("BULKHEAD_BIN")) + "/bulkhead-blk");
+  return monitor;
 }
 
 std::vector<std::string> arguments_of(const Folder& folder, const Wish& wish, const std::string& prelude) {
@@ -56,12 +62,13 @@ std::vector<std::string> arguments_of(const Folder& folder, const Wish& wish, co
     disks[i].setPath(wish.disks[i].path.c_str());
     disks[i].setSerial(wish.disks[i].serial.c_str());
     disks[i].setReadonly(wish.disks[i].readonly);
+    disks[i].setQueues(wish.disks[i].queues);
   }
   const std::string path = folder.at("machine");
   const auto words = capnp::messageToFlatArray(message);
   const auto bytes = words.asChars();
   std::ofstream(path).write(bytes.begin(), static_cast<std::streamsize>(bytes.size()));
-  return {"/bin/sh", "-c", "exec 3<\"$0\"; " + prelude + "; exec \"$1\"", path, monitor_beside_fakes()};
+  return {"/bin/sh", "-c", "exec 3<\"$0\"; " + prelude + "; exec \"$1\"", path, monitor_beside(wish.children)};
 }
 
 }  // namespace

@@ -32,6 +32,7 @@ struct Disk {
   std::string path;
   std::string serial = {};  // for a fake: what it does
   bool readonly = false;
+  std::uint16_t queues = 0;
 };
 
 struct Wish {
@@ -40,6 +41,7 @@ struct Wish {
   std::vector<Disk> disks = {};
   unsigned memory_mib = 16;
   std::string control = {};  // folder
+  enum class Children { Fakes, RealBlkAndDriver } children = Children::Fakes;
 };
 
 // The monitor with that machine on descriptor 3, its serial port on the command's pipes. `prelude` is a shell
