@@ -401,6 +401,7 @@ Result<> VirtualMachine::back_end_lost(schema::BackEndLoss::Reader loss) {
     say(host_.configuration.name,
         fmt::format("{}: the guest goes on without it until it resets it: {}", device.name, reason));
   if (device.losses != device.connections) return {};
+  if (loss.getNeedsReset()) device.cause = reason;
   if (!device.child) {
     device.cause = reason;
     replace(device);

@@ -161,9 +161,7 @@ Result<> Device::start(std::uint16_t index, virtio::Vring& ring) {
     ipc::signal(card_.attention);  // the driver may have kicked before we watched
     return {};
   }
-  if (index / 2 >= options_.pairs)
-    return ipc::failure(EINVAL,
-                        fmt::format("virtio-net: ring {} of {} pairs, and no control queue", index, options_.pairs));
+  if (index / 2 >= options_.pairs) return {};  // a ring that no feature has given a meaning: nobody serves it
   Result<> started;
   on(index, [&](QueueGroup& group) { started = group.start(index, ring); });
   TRY(std::move(started));
@@ -184,6 +182,7 @@ void Device::stop(std::uint16_t index) {
     control_ring_ = nullptr;
     return;
   }
+  if (index / 2 >= options_.pairs) return;
   on(index, [&](QueueGroup& group) { group.stop(index); });
   if (index % 2 == 0) receiving_rings_ &= ~(std::uint64_t{1} << (index / 2));
   follow_driver();

@@ -88,6 +88,7 @@ bool FrontEnd::start(std::uint64_t features, std::span<const QueueSetup> queues)
   if (unknown_bases_ && !packed)
     for (std::uint16_t i = 0; i < setups_.size(); ++i)
       if (setups_[i].enabled) bases_[i] = used_index(setups_[i]);
+  if (fresh_ && used_) queue_reset();  // the driver reset the device while it was paused
   const std::uint64_t all_features = features | (negotiates_ ? ipc::vhost_user::kProtocolFeaturesBit : 0);
   queue_message(Request::SetFeatures, payload_of(all_features));
   if (!tracks_inflight()) {
@@ -151,6 +152,7 @@ std::uint16_t FrontEnd::used_index(const QueueSetup& setup) const {
 
 void FrontEnd::queue_rings() {
   fresh_ = false;
+  used_ = true;
   unknown_bases_ = false;
   queue_memory_table();
   for (std::uint16_t i = 0; i < setups_.size(); ++i)
@@ -202,14 +204,17 @@ void FrontEnd::stop(Stop how) {
     queue_state(Request::GetVringBase, i, 0);  // it answers when the ring has stopped
     started_[i] = false;
   }
-  if (how == Stop::Reset) {
-    const std::uint64_t status = 0;
-    if (has(ProtocolFeature::Status))
-      queue_message(Request::SetStatus, payload_of(status));
-    else if (has(ProtocolFeature::ResetDevice))
-      queue_message(Request::ResetDevice);
-  }
+  if (how == Stop::Reset) queue_reset();
   send_pending();
+}
+
+void FrontEnd::queue_reset() {
+  used_ = false;
+  const std::uint64_t status = 0;
+  if (has(ProtocolFeature::Status))
+    queue_message(Request::SetStatus, payload_of(status));
+  else if (has(ProtocolFeature::ResetDevice))
+    queue_message(Request::ResetDevice);
 }
 
 void FrontEnd::forget_rings() {

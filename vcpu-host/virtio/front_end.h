@@ -146,6 +146,7 @@ class FrontEnd {
   void queue_message(ipc::vhost_user::Request request, std::span<const std::byte> payload = {},
                      std::vector<int> fds = {}, std::uint16_t queue = 0);
   void queue_state(ipc::vhost_user::Request request, std::uint16_t queue, std::uint32_t value);
+  void queue_reset();
   void queue_memory_table();
   void queue_inflight(ipc::vhost_user::Request request);
   void queue_rings();
@@ -197,6 +198,7 @@ class FrontEnd {
   std::vector<QueueSetup> setups_;    // of the last start()
   std::vector<bool> started_;         // queue by queue
   std::vector<std::uint32_t> bases_;  // where the next start() goes on
+  bool used_ = false;                 // this back end has been started since its last reset
   bool fresh_ = true;                 // it begins anew
   bool unknown_bases_ = false;        // the last back end was lost and has not told them
   bool packed_ = false;

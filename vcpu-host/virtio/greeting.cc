@@ -105,6 +105,7 @@ ipc::Result<> FrontEnd::adopt(BackEndConnection connection) {
   state_ = State::Greeting;
   negotiates_ = false;
   protocol_features_ = 0;
+  used_ = false;
   TRY(loop_.watch(socket_.fd(), [this] { socket_ready(); }));
   if (requests_.fd()) TRY(loop_.watch(requests_.fd(), [this] { back_end_request_ready(); }));
   queue_message(Request::GetFeatures);

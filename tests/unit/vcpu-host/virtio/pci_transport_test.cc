@@ -194,6 +194,23 @@ SCENARIO("virtio-pci: without bus master the device does not touch memory", "[pc
   }
 }
 
+SCENARIO("virtio-pci: a reset while the device may not touch memory reaches the back end before the next start",
+         "[virtio-2.4.1]") {
+  VirtioFixture virtio;
+  virtio.start();
+  virtio.put_config(0x04, 2, 0x0002);  // no bus master
+  virtio.settle();
+  virtio.set_status(0);
+  CHECK(virtio.status() == 0);
+  virtio.put_config(0x04, 2, 0x0006);
+  virtio.back_end.seen.clear();
+  virtio.start();
+  REQUIRE_FALSE(virtio.back_end.seen.empty());
+  CHECK(virtio.back_end.seen[0].request == Request::SetStatus);
+  CHECK(virtio.back_end.seen[0].payload == ScriptedBackEnd::Payload(8));
+  CHECK(virtio.back_end.count(Request::SetVringKick) == 2);
+}
+
 SCENARIO("virtio-pci: a device type's own features pass, below the transport's and above", "[virtio-2.2]") {
   VirtioFixture virtio([](ScriptedBackEnd& back_end) {
     back_end.features |= std::uint64_t{1} << 63 | std::uint64_t{1} << 50;  // VIRTIO_NET_F_SPEED_DUPLEX is one
