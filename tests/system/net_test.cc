@@ -128,3 +128,52 @@ TEST_CASE("net: by passt a guest has its host's network, without any right", "[s
   CHECK(machine.power_off() == kPoweredOff);
   CHECK(host("pidof passt passt.avx2").status == 1);
 }
+
+TEST_CASE("net: an ordinary user's guest has his host's network by passt, IPv4 and IPv6", "[system][net]") {
+  REQUIRE(host("tunctl -t uplink >/dev/null && ip address add 192.0.2.9/24 dev uplink && ip link set uplink up && "
+               "ip route add default via 192.0.2.1 dev uplink; ip -6 address add 2001:db8::9/64 dev uplink; "
+               "ip -6 route add default via 2001:db8::1 dev uplink; chmod 666 /dev/kvm; chmod 755 /root")
+              .status == 0);
+  GuestShell machine({"/usr/bin/setpriv",
+                      "--reuid=1000",
+                      "--regid=1000",
+                      "--clear-groups",
+                      bin("bulkhead"),
+                      "run",
+                      "--serial",
+                      "stdio",
+                      "--memory",
+                      "256M",
+                      "--kernel",
+                      guest("cloud/vmlinux"),
+                      "--initrd",
+                      guest("cloud/initramfs"),
+                      "--cmdline",
+                      "console=ttyS0 root=/dev/vda ro panic=-1 init=/bin/sh quiet",
+                      "--disk",
+                      "path=" + guest("tools.ext4") + ",readonly=on",
+                      "--net",
+                      "user,hostfwd=tcp:2222:7"});
+  const bool reached = machine.reach_shell();
+  INFO(machine.errors());
+  REQUIRE(reached);
+  CHECK(machine.run("modprobe virtio_net && ip link set eth0 up; echo $?") == "0\n");
+  machine.run(
+      "mount -t tmpfs none /mnt; printf '#!/bin/sh\\n[ \"$1\" = bound ] && ip address add $ip/$mask dev eth0 && "
+      "ip route add default via $router dev eth0\\n' >/mnt/leased; chmod +x /mnt/leased");
+  CHECK(machine.run("busybox udhcpc -q -n -t 10 -i eth0 -s /mnt/leased >/dev/null 2>&1; echo $?") == "0\n");
+  CHECK_THAT(machine.run("ip -4 -o address show eth0"), Catch::Contains("192.0.2.9/"));
+  CHECK_THAT(
+      machine.run(
+          "for i in 1 2 3 4 5 6 7 8 9 10; do ip -6 -o address show eth0 | grep 2001:db8 && break; sleep 1; done"),
+      Catch::Contains("2001:db8::"));
+
+  Command listener({"/bin/busybox", "sh", "-c", "nc -l -p 9; echo done"});
+  usleep(500'000);
+  CHECK(machine.run("echo from the guest | busybox nc 192.0.2.1 9; echo sent") == "sent\n");
+  CHECK(listener.read_until("done", Seconds(60)).value_or("") == "from the guest\n");
+  CHECK(machine.run("cd /mnt; mkfifo open; busybox nc -l -p 7 >got 0<>open & sleep 1; echo ready") == "ready\n");
+  REQUIRE(host("echo from the host | nc 127.0.0.1 2222").status == 0);
+  CHECK(machine.run("wait; cat /mnt/got") == "from the host\n");
+  CHECK(machine.power_off() == kPoweredOff);
+}
