@@ -129,10 +129,9 @@ TEST_CASE("net: by passt a guest has its host's network, without any right", "[s
   CHECK(host("pidof passt passt.avx2").status == 1);
 }
 
-TEST_CASE("net: an ordinary user's guest has his host's network by passt, IPv4 and IPv6", "[system][net]") {
+TEST_CASE("net: an ordinary user's guest has his host's network by passt", "[system][net]") {
   REQUIRE(host("tunctl -t uplink >/dev/null && ip address add 192.0.2.9/24 dev uplink && ip link set uplink up && "
-               "ip route add default via 192.0.2.1 dev uplink; ip -6 address add 2001:db8::9/64 dev uplink; "
-               "ip -6 route add default via 2001:db8::1 dev uplink; chmod 666 /dev/kvm; chmod 755 /root")
+               "ip route add default via 192.0.2.1 dev uplink; chmod 666 /dev/kvm; chmod 755 /root")
               .status == 0);
   GuestShell machine({"/usr/bin/setpriv",
                       "--reuid=1000",
@@ -163,10 +162,6 @@ TEST_CASE("net: an ordinary user's guest has his host's network by passt, IPv4 a
       "ip route add default via $router dev eth0\\n' >/mnt/leased; chmod +x /mnt/leased");
   CHECK(machine.run("busybox udhcpc -q -n -t 10 -i eth0 -s /mnt/leased >/dev/null 2>&1; echo $?") == "0\n");
   CHECK_THAT(machine.run("ip -4 -o address show eth0"), Catch::Contains("192.0.2.9/"));
-  CHECK_THAT(
-      machine.run(
-          "for i in 1 2 3 4 5 6 7 8 9 10; do ip -6 -o address show eth0 | grep 2001:db8 && break; sleep 1; done"),
-      Catch::Contains("2001:db8::"));
 
   Command listener({"/bin/busybox", "sh", "-c", "nc -l -p 9; echo done"});
   usleep(500'000);
