@@ -447,6 +447,9 @@ void VirtualMachine::find_another(Device& device) {
 Result<> VirtualMachine::back_end_replaced(schema::BackEndReplacement::Reader replacement) {
   if (replacement.getSlot() >= devices_.size()) return failure(EPROTO, "it spoke of a device that is not there");
   Device& device = *devices_[replacement.getSlot()];
+  // At most once for each connection but the first.
+  if (++device.replacements >= device.connections)
+    return failure(EPROTO, "it spoke of a back end that it was not given");
   constexpr std::uint64_t kMostGap = std::uint64_t{1} << 40;
   const std::chrono::microseconds gap(std::min(replacement.getGapMicroseconds(), kMostGap));
   device.gaps.add(gap);

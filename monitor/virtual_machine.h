@@ -90,9 +90,10 @@ class VirtualMachine {
     std::chrono::steady_clock::time_point found;
     unsigned connections = 0;  // that vcpu-host was given, and of those that it said it lost
     unsigned losses = 0;
-    std::string cause;       // of the last loss
-    std::string last_cause;  // of the last replacement
-    unsigned failures = 0;   // to find another, since then
+    unsigned replacements = 0;  // that it told of
+    std::string cause;          // of the last loss
+    std::string last_cause;     // of the last replacement
+    unsigned failures = 0;      // to find another, since then
     std::chrono::milliseconds patience{0};
     Gaps gaps;
     Retry retry;

@@ -135,6 +135,12 @@ TEST_CASE("a guest that crashes, and what a child says of devices, reaches the o
     CHECK(monitor.wait(kPatience) == kInternalError);
     CHECK(monitor.errors() == "bulkhead: vm: vcpu-host: it spoke of a device that is not there: Protocol error\n");
   }
+  SECTION("a back end that was replaced 20000 times, by nobody") {
+    monitor.send("replaced\n");
+    CHECK(monitor.wait(kPatience) == kInternalError);
+    CHECK(monitor.errors() ==
+          "bulkhead: vm: vcpu-host: it spoke of a back end that it was not given: Protocol error\n");
+  }
   SECTION("a back end that is lost twice") {
     monitor.send("silent\nsilent\n");
     CHECK(monitor.wait(kPatience) == kInternalError);

@@ -173,9 +173,13 @@ class VcpuHost {
     if (order.isPowerButton()) print("power button\n");
     if (!order.isBackEnd()) return;
     print(fmt::format("another back end for {}, {} descriptors\n", order.getBackEnd(), descriptors));
+    say_replaced(order.getBackEnd());
+  }
+
+  void say_replaced(std::uint16_t slot) {
     fake_.say([&](auto message) {
       auto replaced = message.initBackEndReplaced();
-      replaced.setSlot(order.getBackEnd());
+      replaced.setSlot(slot);
       replaced.setGapMicroseconds(1500);
     });
   }
@@ -194,6 +198,8 @@ class VcpuHost {
     if (word == "reset") fake_.say([](auto message) { message.setResetRequested(); });
     if (word == "crash") fake_.say([](auto message) { message.setCrashed("triple fault\x1b[2J"); });
     if (word == "silent") lose(false);
+    if (word == "replaced")
+      for (int i = 0; i < kFloodFrames; ++i) say_replaced(0);
     if (word == "reset-needed") lose(true);
     if (word == "no-device") fake_.say([](auto message) { message.initBackEndLost().setSlot(31); });
     if (word == "no-replacement") fake_.say([](auto message) { message.initBackEndReplaced().setSlot(31); });
