@@ -68,7 +68,7 @@ Result<std::vector<std::unique_ptr<Link>>> make_links(schema::NetworkSetup::Kind
 
 Abilities abilities_of(schema::NetworkSetup::Kind kind) {
   if (kind == schema::NetworkSetup::Kind::TAP) return Abilities::Kernel;
-  return kind == schema::NetworkSetup::Kind::CABLE ? Abilities::Checksums : Abilities::Frames;
+  return kind == schema::NetworkSetup::Kind::CABLE ? Abilities::Tcp : Abilities::Frames;
 }
 
 void say_link_lost(ipc::ControlChannel& control) {

@@ -33,10 +33,10 @@ constexpr std::uint64_t kAlways =
           VIRTIO_NET_F_GUEST_ANNOUNCE, VIRTIO_NET_F_SPEED_DUPLEX});
 constexpr std::uint64_t kChecksums =
     bits({VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_CTRL_GUEST_OFFLOADS});
-constexpr std::uint64_t kKernel =
-    kChecksums |
-    bits({VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_HOST_ECN, VIRTIO_NET_F_HOST_UFO,
-          VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6, VIRTIO_NET_F_GUEST_ECN, VIRTIO_NET_F_GUEST_UFO});
+constexpr std::uint64_t kTcp =
+    kChecksums | bits({VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_HOST_ECN, VIRTIO_NET_F_GUEST_TSO4,
+                       VIRTIO_NET_F_GUEST_TSO6, VIRTIO_NET_F_GUEST_ECN});
+constexpr std::uint64_t kKernel = kTcp | bits({VIRTIO_NET_F_HOST_UFO, VIRTIO_NET_F_GUEST_UFO});
 
 std::uint64_t features_of(Abilities abilities, const Options& options) {
   std::uint64_t features = kAlways;
@@ -44,8 +44,8 @@ std::uint64_t features_of(Abilities abilities, const Options& options) {
   switch (abilities) {
     case Abilities::Frames:
       return features;
-    case Abilities::Checksums:
-      return features | kChecksums;
+    case Abilities::Tcp:
+      return features | kTcp;
     case Abilities::Kernel:
       return features | kKernel;
   }

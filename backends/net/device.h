@@ -16,9 +16,9 @@ namespace net {
 
 // What the card can leave to the links' other end and take from there.
 enum class Abilities : std::uint8_t {
-  Frames,     // whole frames alone
-  Kernel,     // all that Linux can
-  Checksums,  // a peer's header, which may leave a checksum
+  Frames,  // whole frames alone
+  Kernel,  // all that Linux can
+  Tcp,     // a peer's header, which may leave a checksum, or a long TCP frame to be cut
 };
 
 class Device final : public serve::Device {

@@ -100,7 +100,7 @@ Abilities abilities_of(Way way) {
       return Abilities::Kernel;
     case Way::CablePath:
     case Way::CableFd:
-      return Abilities::Checksums;
+      return Abilities::Tcp;
     case Way::StreamPath:
     case Way::StreamFd:
     case Way::None:

@@ -55,12 +55,17 @@ std::expected<void, Drop> Receiver::judge(Link& link) {
   if (const auto why = card_.guard.received(parsed)) return std::unexpected(*why);
   if (!card_.control.filter().passes(parsed, card_.control.mac())) return std::unexpected(Drop::NotWanted);
   if (link.trusted()) return {};
-  // A peer may leave to us what our driver has not agreed to: a checksum we can make.
-  Offloads agreed = card_.control.offloads();
-  const bool complete = !agreed.checksum;
-  agreed.checksum = true;
+  // A peer may leave to us what our driver has not agreed to: a checksum we can make, and long TCP frames cut.
+  const Offloads& driver = card_.control.offloads();
+  Offloads agreed = driver;
+  agreed.checksum = agreed.tso4 = agreed.tso6 = agreed.ecn = true;
   Header checked = TRY(check_header(frame_->header, agreed, head, frame.size()));
-  if (complete && checked.flags != 0) {
+  if (checked.gso_type != 0 && !check_header(frame_->header, driver, head, frame.size())) {
+    if (!segments_.begin({.header = checked, .frame = frame})) return std::unexpected(Drop::NoOffload);
+    frame_ = segments_.next();
+    return {};
+  }
+  if (!driver.checksum && checked.flags != 0) {
     complete_checksum(checked, frame);
     checked = Header{};
   }
@@ -134,13 +139,15 @@ void Receiver::write(const virtio::Chain& chain) {
   }
 }
 
+// Segments of a frame are frames of their own from here on.
 void Receiver::drop(Drop why) {
   recorder_.count(index_of(why));
   forget_frame();
 }
 
 void Receiver::forget_frame() {
-  frame_.reset();
+  frame_ = segments_.next();
+  admitted_ = false;
   patience_.reset();
   delivered_ = 0;
 }

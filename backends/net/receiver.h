@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "backends/net/frame_queue.h"
+#include "backends/net/segmenter.h"
 
 namespace net {
 
@@ -21,6 +22,7 @@ class Receiver final : public FrameQueue {
   void leave() override;
   // What a link had given is forgotten too: it lies in the link's own memory.
   void forget_link() override {
+    segments_.forget();
     let_go();
     forget_frame();
   }
@@ -43,6 +45,7 @@ class Receiver final : public FrameQueue {
 
   virtio::Chain chain_;
   std::optional<Incoming> frame_;
+  Segmenter segments_;                     // what follows it is cut from the frame that it was cut from
   bool admitted_ = false;                  // by the limits
   std::optional<std::uint64_t> patience_;  // until when to wait for the rest of the buffers
   std::size_t next_link_ = 0;              // of those that are ours

@@ -213,6 +213,32 @@ SCENARIO("net: a frame that the driver's buffers can never hold is dropped", "[n
   }
 }
 
+SCENARIO("net: long TCP frames of a peer are cut for a driver that does not do so itself", "[net][virtio-5.1.6.4]") {
+  NetFixture net({.cable = true});
+  REQUIRE(net.ready);
+  constexpr std::size_t kPayload = 2500;
+  auto frame =
+      support::FrameBuilder().ethernet(kCard, kPeer).ipv4({10, 0, 0, 5}, 6, 20 + kPayload).tcp(kPayload).frame();
+  net::Header header{};
+  header.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+  header.gso_type = VIRTIO_NET_HDR_GSO_TCPV4;
+  header.gso_size = 1000;
+  header.csum_start = 34;
+  header.csum_offset = 16;
+  const std::uint64_t place = net.offer_buffer({2048});
+  net.network->send(frame, header);
+  net.network->send(make_frame(100, kPeer, kCard));
+  const auto first = net.received(place);
+  REQUIRE(first);
+  CHECK(first->size() == 1054);
+  for (const std::size_t bytes : {std::size_t{1054}, std::size_t{554}, std::size_t{100}}) {
+    const auto next = net.received(net.offer_buffer({2048}));
+    REQUIRE(next);
+    CHECK(next->size() == bytes);
+    CHECK(net.last_header.gso_type == 0);
+  }
+}
+
 SCENARIO("net: a peer on a cable is trusted no more than a guest", "[net][virtio-5.1.6.4]") {
   NetFixture net({.features = kMergeable, .cable = true});
   REQUIRE(net.ready);

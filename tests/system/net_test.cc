@@ -85,6 +85,12 @@ TEST_CASE("net: two machines on a cable, whichever comes first, and again", "[sy
     INFO(first.errors());
     CHECK(first.run("cat /sys/class/net/eth0/carrier") == "1\n");
     CHECK(answers(first, "10.98.0.2"));
+    // 4 MiB over TCP, in frames as long as TCP likes them.
+    CHECK(first.run("cd /root; rm -f open got; mkfifo open; busybox nc -l -p 7 >got 0<>open & sleep 1; echo ready") ==
+          "ready\n");
+    CHECK(second.run("cd /root; head -c 4194304 /dev/urandom >sent; busybox nc 10.98.0.1 7 <sent; echo sent") ==
+          "sent\n");
+    CHECK(first.run("wait; busybox sha256sum <got") == second.run("busybox sha256sum </root/sent"));
     CHECK(second.power_off() == kPoweredOff);
     CHECK(first.run("sleep 1; cat /sys/class/net/eth0/carrier") == "0\n");
   }
