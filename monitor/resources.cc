@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
+#include <unistd.h>
 
 #include "ipc/unix_socket.h"
 
@@ -20,6 +21,8 @@ using ipc::UniqueFd;
 namespace {
 
 constexpr std::uint64_t kSectorBytes = 512;
+constexpr int kLockTries = 20;
+constexpr unsigned kLockPauseUs = 50'000;
 
 Result<UniqueFd> open_regular(const char* what, const std::string& path) {
   UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
@@ -42,12 +45,17 @@ Result<std::uint64_t> size_of(const UniqueFd& file, const std::string& path) {
 }
 
 // One writer, or any number of readers: an open file description's lock (fcntl(2)), which goes when the
-// last duplicate is closed, whatever happens to the processes.
+// last duplicate is closed, whatever happens to the processes. The children of a monitor that was killed have theirs
+// until they are gone too, within a second.
 Result<> lock(const UniqueFd& file, const DiskConfiguration& disk) {
   struct flock whole{};
   whole.l_type = disk.readonly ? F_RDLCK : F_WRLCK;
   whole.l_whence = SEEK_SET;
-  if (::fcntl(file.get(), F_OFD_SETLK, &whole) == 0) return {};
+  for (int tries = 0; tries <= kLockTries; ++tries) {
+    if (tries > 0) ::usleep(kLockPauseUs);
+    if (::fcntl(file.get(), F_OFD_SETLK, &whole) == 0) return {};
+    if (errno != EAGAIN && errno != EACCES) break;
+  }
   if (errno == EAGAIN || errno == EACCES)
     return failure(0, fmt::format("disk {}: in use by another virtual machine or program (it is locked){}", disk.path,
                                   disk.readonly ? "" : "; readonly=on shares it between readers"));
