@@ -72,7 +72,8 @@ struct Configuration {
   std::vector<DeviceConfiguration> devices;
   std::vector<NetConfiguration> nets;
   SerialConfiguration serial;
-  std::string control;  // folder; empty: none
+  std::string control;                // folder; empty: none
+  std::vector<std::string> required;  // layers of isolation, not yet looked at
 };
 
 // EINVAL with one line that names the field and what would be right.

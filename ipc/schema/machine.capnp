@@ -39,6 +39,14 @@ struct Machine {
   control @10 :Text;
   # Path of a folder that is made for sockets by which operators ask the machine and its back ends, and goes with it;
   # empty: none. `bulkhead run --name NAME` means /run/bulkhead/NAME, or $XDG_RUNTIME_DIR/bulkhead/NAME.
+
+  isolation @11 :Isolation;
+}
+
+struct Isolation {
+  require @0 :List(Text);
+  # Layers without which the machine does not start: "no-new-privileges", "not-dumpable", "deny-write-execute",
+  # "landlock", "landlock:N" (at least ABI N), "seccomp". What is not named is used where the host has it.
 }
 
 const maxQueuePairs :UInt16 = 31;

@@ -74,6 +74,9 @@ class Parser {
     run_->add_option("--memory", options_.memory, "guest RAM: 512M, 2G, or a number of MiB (512M)")->type_name("SIZE");
     run_->add_option("--serial", options_.serial, std::string(kSerialHelp))->type_name("WHERE");
     name_ = run_->add_option("--name", options_.name, "what messages call this machine (vm)")->type_name("NAME");
+    run_->add_option("--require", options_.required, std::string(kRequireHelp))
+        ->type_name("LAYER")
+        ->allow_extra_args(false);
     control_ = run_->add_option("--control", options_.control, std::string(kControlHelp))->type_name("DIR");
     libexec_ = run_->add_option("--libexec", libexec_directory_, "where bulkhead-monitor is (beside bulkhead)")
                    ->type_name("DIR");

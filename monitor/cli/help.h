@@ -29,6 +29,12 @@ inline constexpr std::string_view kControlHelp =
     "bulkhead-blk and bulkhead-net (stats, status, set, link, policy); with --name: /run/bulkhead/NAME, or "
     "$XDG_RUNTIME_DIR/bulkhead/NAME for who is not root";
 
+inline constexpr std::string_view kRequireHelp =
+    "a layer of isolation without which the machine does not start: no-new-privileges, not-dumpable, "
+    "deny-write-execute, landlock, landlock:N (at least ABI N), seccomp; once for each; what is not named is used "
+    "where "
+    "the host has it";
+
 inline constexpr std::string_view kInspectHelp = "tell what each process of a running machine may do";
 
 inline constexpr std::string_view kInspectFooter = R"(
@@ -88,6 +94,7 @@ Examples:
   bulkhead run --kernel vmlinuz --disk path=root.img --net tap,bridge=br0 --net pair=/run/lab/cable
   bulkhead run --kernel vmlinuz --device vhost-user,socket=/run/fs.sock,id=26,queues=2
   bulkhead run machine.json --name web1
+  bulkhead run --kernel vmlinuz --disk path=root.img --require landlock:4 --require deny-write-execute
 
 machine.json says the same; what it leaves out has the same defaults:
   {"kernel": "vmlinuz", "initrd": "initrd.img", "cmdline": "root=/dev/vda1 console=ttyS0",
@@ -96,7 +103,8 @@ machine.json says the same; what it leaves out has the same defaults:
    "nets": [{"tap": {"name": "web1", "bridge": "br0"}, "mac": "52:54:00:12:34:56", "mtu": 9000, "queuePairs": 2},
             {"user": {"forwards": ["tcp:2222:22"]}}, {"pair": "/run/lab/cable"}],
    "devices": [{"socket": "/run/fs.sock", "id": 26, "queues": 2}],
-   "serial": {"file": "console.log"}, "control": "/run/bulkhead/web1"}
+   "serial": {"file": "console.log"}, "control": "/run/bulkhead/web1",
+   "isolation": {"require": ["landlock:4", "deny-write-execute"]}}
 The serial port is one of {"stdio": null}, {"pty": null}, {"none": null}, {"file": "PATH"}.
 
 SIGTERM presses the power button; a second one, or SIGINT, ends the machine at once.

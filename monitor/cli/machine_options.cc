@@ -200,6 +200,7 @@ Result<> describe_machine(const MachineOptions& options, schema::Machine::Builde
   machine.setInitrd(options.initrd);
   machine.setCmdline(options.cmdline);
   machine.setControl(options.control);
+  fill(machine.initIsolation().initRequire(static_cast<unsigned>(options.required.size())), options.required);
   auto disks = machine.initDisks(static_cast<unsigned>(options.disks.size()));
   for (unsigned i = 0; i < disks.size(); ++i) TRY(describe_disk(options.disks[i], disks[i]));
   auto nets = machine.initNets(static_cast<unsigned>(options.nets.size()));

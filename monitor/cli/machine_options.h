@@ -17,11 +17,12 @@ struct MachineOptions {
   std::string kernel;
   std::string initrd;
   std::string cmdline;
-  std::vector<std::string> disks;    // path=D[,readonly=on|off][,serial=S][,queues=N][,cache=C]
-  std::vector<std::string> nets;     // tap|user|pair=PATH, and more: see kNetHelp
-  std::vector<std::string> devices;  // vhost-user,socket=PATH,id=NN[,queues=N]
-  std::string serial = "stdio";      // stdio, pty, none, file=PATH
-  std::string control;               // folder
+  std::vector<std::string> disks;     // path=D[,readonly=on|off][,serial=S][,queues=N][,cache=C]
+  std::vector<std::string> nets;      // tap|user|pair=PATH, and more: see kNetHelp
+  std::vector<std::string> devices;   // vhost-user,socket=PATH,id=NN[,queues=N]
+  std::string serial = "stdio";       // stdio, pty, none, file=PATH
+  std::string control;                // folder
+  std::vector<std::string> required;  // layers of isolation
 };
 
 // The text's syntax alone is checked here; whether the numbers make a machine is the monitor's to

@@ -263,7 +263,8 @@ void FrontEnd::write_config(std::size_t offset, std::span<const std::byte> bytes
   ConfigWrite write{.offset = offset, .bytes = {bytes.begin(), bytes.end()}};
   std::erase_if(config_writes_,
                 [&](const ConfigWrite& older) { return older.offset == offset && older.bytes.size() == bytes.size(); });
-  if (config_writes_.size() < kMaxConfigWrites) config_writes_.push_back(write);
+  if (config_writes_.size() == kMaxConfigWrites) config_writes_.erase(config_writes_.begin());
+  config_writes_.push_back(write);
   if (state_ == State::Lost || state_ == State::Greeting) return;
   queue_config(write);
   send_pending();
