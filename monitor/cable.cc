@@ -26,7 +26,7 @@ class Cable final : public WayOut {
   ~Cable() override { stop_listening(); }
 
   ipc::schema::NetworkSetup::Kind kind() const override { return ipc::schema::NetworkSetup::Kind::CABLE; }
-  std::string describe() const override { return "cable " + path_; }
+  std::string describe() const override { return "a cable to another machine"; }
 
   Result<std::vector<UniqueFd>> attach(Link link) override {
     link_ = std::move(link);

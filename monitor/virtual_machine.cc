@@ -184,7 +184,6 @@ Result<UniqueFd> VirtualMachine::start_disk(Device& device, std::size_t index) {
   block.setReadonly(disk.readonly);
   block.setSerial(disk.serial);
   block.setQueues(disk.queues);
-  block.setName(disk.path);
   std::vector<int> fds{image.direct ? image.direct.get() : image.file.get(), sockets.back_end.get()};
   if (const UniqueFd* operators = operators_of(device)) fds.push_back(operators->get());
   block.setHasOperators(fds.size() == 3);

@@ -25,7 +25,7 @@ class WayOut {
   virtual ~WayOut() = default;
 
   virtual ipc::schema::NetworkSetup::Kind kind() const = 0;
-  virtual std::string describe() const = 0;  // for operators: "tap bh0"
+  virtual std::string describe() const = 0;  // for operators, by way of the back end: no path
 
   // For a back end that is about to start: its descriptors, one for each pair of queues, or one, or none yet. Others
   // are given to `link` from the event loop, until detach().

@@ -27,7 +27,7 @@ Result<Asked> parse(ipc::Frame frame) {
     if (frame.fds.size() != due)
       return ipc::failure(EPROTO,
                           fmt::format("{} descriptors came with the disk, {} are right", frame.fds.size(), due));
-    Asked asked{.disk = {.name = block.getName().cStr(),
+    Asked asked{.disk = {.name = {},  // a child is told no path
                          .options = {.serial = block.getSerial().cStr(), .queues = block.getQueues()},
                          .read_only = block.getReadonly()},
                 .image = std::move(frame.fds[0]),

@@ -10,7 +10,7 @@ namespace blk {
 
 // A disk as it is shown to operators.
 struct ShownDisk {
-  std::string name;  // of its image
+  std::string name;  // of its image; empty: it is not known here
   Options options;
   bool read_only = false;
   bool may_grow = false;  // its size is this process's to follow

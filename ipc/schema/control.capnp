@@ -118,7 +118,7 @@ struct NetworkSetup {
   mtu @2 :UInt16;
   queuePairs @3 :UInt16;
   policy @4 :import "/ipc/schema/backend_control.capnp".Policy;
-  name @5 :Text;        # what operators call the other end: "tap bh0"
+  name @5 :Text;        # what operators call the other end, no path: "tap bh0"
   hasOperators @6 :Bool; # a listening SOCK_SEQPACKET socket, which does not block (backend_control.capnp)
 }
 
@@ -126,9 +126,8 @@ struct BlockSetup {
   readonly @0 :Bool;
   serial @1 :Text;    # at most 20 bytes
   queues @2 :UInt16;  # the most that the front end may use, 1 to maxQueues of machine.capnp
-  name @3 :Text;      # what operators call the image
-  hasOperators @4 :Bool;
-  unaligned @5 :Bool;
+  hasOperators @3 :Bool;
+  unaligned @4 :Bool;
   # The image is open for direct I/O; one more descriptor, the last, is the same without, for requests that are not
   # aligned to its blocks.
 }
