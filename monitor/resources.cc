@@ -62,6 +62,14 @@ Result<> lock(const UniqueFd& file, const DiskConfiguration& disk) {
   return ipc::system_failure(fmt::format("lock disk {}", disk.path));
 }
 
+// Whether direct I/O of single sectors is possible, as far as the kernel tells.
+bool takes_sectors(const UniqueFd& direct) {
+  struct statx status{};
+  return direct && ::statx(direct.get(), "", AT_EMPTY_PATH, STATX_DIOALIGN, &status) == 0 &&
+         (status.stx_mask & STATX_DIOALIGN) != 0 && status.stx_dio_offset_align > 0 &&
+         status.stx_dio_offset_align <= kSectorBytes;
+}
+
 Result<Image> open_disk(const DiskConfiguration& disk) {
   const int mode = disk.readonly ? O_RDONLY : O_RDWR;
   // O_NONBLOCK: a fifo by that name must not keep us waiting. It has no meaning for files and block devices.
@@ -80,6 +88,8 @@ Result<Image> open_disk(const DiskConfiguration& disk) {
     direct = UniqueFd(::open(fmt::format("/proc/self/fd/{}", file.get()).c_str(), mode | O_CLOEXEC | O_DIRECT));
     if (!direct && disk.cache == ipc::schema::Disk::Cache::DIRECT)
       return ipc::system_failure(fmt::format("disk {}: cache=direct", disk.path));
+    // Larger blocks than the guest has been shown would make another disk of it.
+    if (disk.cache == ipc::schema::Disk::Cache::AUTO && !takes_sectors(direct)) direct = UniqueFd();
   }
   return Image{std::move(file), std::move(direct), bytes};
 }

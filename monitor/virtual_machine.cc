@@ -188,6 +188,7 @@ Result<UniqueFd> VirtualMachine::start_disk(Device& device, std::size_t index) {
   if (const UniqueFd* operators = operators_of(device)) fds.push_back(operators->get());
   block.setHasOperators(fds.size() == 3);
   block.setUnaligned(static_cast<bool>(image.direct));
+  block.setDirectOnly(disk.cache == schema::Disk::Cache::DIRECT);
   if (image.direct) fds.push_back(image.file.get());
   TRY(device.child->send(message, fds));
   return std::move(sockets.front_end);

@@ -16,6 +16,7 @@ struct Asked {
   ipc::UniqueFd front_end;
   ipc::UniqueFd operators;
   ipc::UniqueFd unaligned;
+  bool direct_only = false;
 };
 
 Result<Asked> parse(ipc::Frame frame) {
@@ -33,7 +34,8 @@ Result<Asked> parse(ipc::Frame frame) {
                 .image = std::move(frame.fds[0]),
                 .front_end = std::move(frame.fds[1]),
                 .operators = {},
-                .unaligned = {}};
+                .unaligned = {},
+                .direct_only = block.getDirectOnly()};
     if (block.getHasOperators()) asked.operators = std::move(frame.fds[2]);
     if (block.getUnaligned()) asked.unaligned = std::move(frame.fds.back());
     return asked;
@@ -44,7 +46,8 @@ Result<Storage> adopt(Asked& asked) {
   const Writes writes = asked.disk.read_only ? Writes::Refused : Writes::Allowed;
   if (!asked.unaligned) return Storage::adopt(std::move(asked.image), writes);
   Storage storage = TRY(Storage::adopt(std::move(asked.unaligned), writes));
-  TRY(storage.go_direct(std::move(asked.image)));
+  auto direct = storage.go_direct(std::move(asked.image));
+  if (!direct && asked.direct_only) return std::unexpected(std::move(direct).error());
   return storage;
 }
 

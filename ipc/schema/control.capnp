@@ -127,6 +127,7 @@ struct BlockSetup {
   serial @1 :Text;    # at most 20 bytes
   queues @2 :UInt16;  # the most that the front end may use, 1 to maxQueues of machine.capnp
   hasOperators @3 :Bool;
+  directOnly @5 :Bool;  # serve it by direct I/O or not at all; otherwise by what can be done
   unaligned @4 :Bool;
   # The image is open for direct I/O; one more descriptor, the last, is the same without, for requests that are not
   # aligned to its blocks.

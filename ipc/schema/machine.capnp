@@ -108,7 +108,7 @@ struct Disk {
 
   cache @4 :Cache;
   enum Cache {
-    auto @0;        # direct where the image can do that
+    auto @0;        # direct where that is possible in sectors of 512 bytes, as the kernel tells since Linux 6.1
     direct @1;      # past the host's page cache
     writeback @2;   # through it
   }

@@ -67,7 +67,7 @@ inline constexpr std::string_view kRunHelp = "run one virtual machine until it p
 inline constexpr std::string_view kDiskHelp =
     "path=FILE[,readonly=on|off][,serial=TEXT][,queues=N][,cache=auto|direct|writeback]: a raw image or a block "
     "device; "
-    "once for each disk; cache=auto goes past the host's page cache where the image can do that; "
+    "once for each disk; cache=auto goes past the host's page cache where that can be done in sectors of 512 bytes; "
     "a comma inside of a value is written twice";
 
 inline constexpr std::string_view kNetHelp =
