@@ -63,6 +63,22 @@ struct Fixture {
 
 }  // namespace
 
+TEST_CASE("an image is opened past the page cache as well, unless it is to go through it") {
+  Fixture host;
+  using Cache = ipc::schema::Disk::Cache;
+  for (const Cache cache : {Cache::WRITEBACK, Cache::AUTO}) {
+    DiskConfiguration disk = host.disk(host.folder.file("a", 4096));
+    disk.cache = cache;
+    const auto images = host.open({disk});
+    REQUIRE(images);
+    const UniqueFd& direct = images->disks[0].direct;
+    if (cache == Cache::WRITEBACK) CHECK_FALSE(direct);
+    if (!direct) continue;  // this file system does not take single sectors so
+    CHECK((::fcntl(direct.get(), F_GETFL) & O_DIRECT) != 0);
+    CHECK((::fcntl(images->disks[0].file.get(), F_GETFL) & O_DIRECT) == 0);
+  }
+}
+
 TEST_CASE("images are opened with their sizes, the kernel and the initial RAM disk for reading only") {
   Fixture host;
   host.machine.initrd = host.folder.file("initrd", 3);
