@@ -9,6 +9,7 @@
 
 #include "ipc/operators.h"
 #include "monitor/control_folder.h"
+#include "monitor/exit_status.h"
 #include "monitor/isolation.h"
 #include "monitor/message.h"
 #include "monitor/virtual_machine.h"
