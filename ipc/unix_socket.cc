@@ -1,6 +1,24 @@
 #include "ipc/unix_socket.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 namespace ipc {
+namespace {
+
+// A process that was killed leaves its socket's path behind.
+Result<> remove_stale(const std::string& path, int type) {
+  struct stat status{};
+  if (::lstat(path.c_str(), &status) != 0) return errno == ENOENT ? Result<>() : system_failure(path);
+  if (!S_ISSOCK(status.st_mode)) return failure(EEXIST, fmt::format("{}: no socket", path));
+  const auto visitor = connect_unix(path, type | SOCK_NONBLOCK);
+  if (visitor || visitor.error().code != ECONNREFUSED)
+    return failure(EADDRINUSE, fmt::format("{}: another process listens there", path));
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return system_failure(path);
+  return {};
+}
+
+}  // namespace
 
 Result<sockaddr_un> unix_address(const std::string& path) {
   sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
@@ -15,6 +33,17 @@ Result<UniqueFd> connect_unix(const std::string& path, int type) {
   UniqueFd socket(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
   if (!socket) return system_failure("make a Unix socket");
   if (::connect(socket.get(), generic(address), sizeof address) != 0) return system_failure(path);
+  return socket;
+}
+
+Result<UniqueFd> bind_unix(const std::string& path, int type, mode_t mode) {
+  const sockaddr_un address = TRY(unix_address(path));
+  TRY(remove_stale(path, type));
+  UniqueFd socket(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
+  // Linux makes the path with the socket's own mode, so there is no moment at which others could connect.
+  if (!socket || ::fchmod(socket.get(), mode) != 0) return system_failure("make a Unix socket");
+  if (::bind(socket.get(), generic(address), sizeof address) != 0)
+    return system_failure(fmt::format("listen on {}", path));
   return socket;
 }
 

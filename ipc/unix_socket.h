@@ -21,4 +21,9 @@ inline const sockaddr* generic(const sockaddr_un& address) {
 // A new socket of `type` (SOCK_STREAM, and flags) that is connected to who listens at `path`. Errors name the path.
 Result<UniqueFd> connect_unix(const std::string& path, int type);
 
+// A new socket of `type` that is bound to `path`, and does not listen yet, in place of one on which nobody listens any
+// more. `mode` is the path's from the first moment. EADDRINUSE if somebody listens there, EEXIST for what is no socket.
+// Errors name the path.
+Result<UniqueFd> bind_unix(const std::string& path, int type, mode_t mode = 0777);
+
 }  // namespace ipc

@@ -1,7 +1,6 @@
 #include "monitor/cable.h"
 
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ipc/unix_socket.h"
@@ -16,13 +15,8 @@ using ipc::UniqueFd;
 
 class Cable final : public WayOut {
  public:
-  Cable(ipc::EventLoop& loop, std::string path, const sockaddr_un& address, std::string machine, std::string name)
-      : loop_(loop),
-        path_(std::move(path)),
-        address_(address),
-        machine_(std::move(machine)),
-        name_(std::move(name)),
-        retry_(loop) {}
+  Cable(ipc::EventLoop& loop, std::string path, std::string machine, std::string name)
+      : loop_(loop), path_(std::move(path)), machine_(std::move(machine)), name_(std::move(name)), retry_(loop) {}
   ~Cable() override { stop_listening(); }
 
   ipc::schema::NetworkSetup::Kind kind() const override { return ipc::schema::NetworkSetup::Kind::CABLE; }
@@ -60,24 +54,11 @@ class Cable final : public WayOut {
     auto socket = ipc::connect_unix(path_, SOCK_STREAM | SOCK_NONBLOCK);
     if (socket) return std::optional(std::move(*socket));
     const int code = socket.error().code;
-    if (code == ECONNREFUSED) TRY(remove_stale());
     if (code != ECONNREFUSED && code != ENOENT) return std::unexpected(std::move(socket).error());
-    UniqueFd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (!listener) return ipc::system_failure("make a Unix socket");
-    if (::bind(listener.get(), ipc::generic(address_), sizeof address_) != 0) return ipc::system_failure(path_);
-    listener_ = std::move(listener);
+    listener_ = TRY(ipc::bind_unix(path_, SOCK_STREAM | SOCK_NONBLOCK));
     if (::listen(listener_.get(), 1) != 0) return ipc::system_failure(path_);
     TRY(loop_.watch(listener_, [this] { admit(); }));
     return std::optional<UniqueFd>();
-  }
-
-  // Who was killed leaves his socket behind.
-  Result<> remove_stale() const {
-    struct stat status{};
-    if (::lstat(path_.c_str(), &status) != 0) return errno == ENOENT ? Result<>() : ipc::system_failure(path_);
-    if (!S_ISSOCK(status.st_mode)) return ipc::failure(EEXIST, fmt::format("{}: it is no socket", path_));
-    if (::unlink(path_.c_str()) != 0 && errno != ENOENT) return ipc::system_failure(path_);
-    return {};
   }
 
   // One at a time: with the second machine there, a third finds nobody.
@@ -97,7 +78,6 @@ class Cable final : public WayOut {
 
   ipc::EventLoop& loop_;
   const std::string path_;
-  const sockaddr_un address_;
   const std::string machine_;
   const std::string name_;
   Retry retry_;
@@ -109,8 +89,8 @@ class Cable final : public WayOut {
 
 Result<std::unique_ptr<WayOut>> make_cable(ipc::EventLoop& loop, const std::string& path, const std::string& machine,
                                            const std::string& name) {
-  const sockaddr_un address = TRY(ipc::unix_address(path));
-  return std::make_unique<Cable>(loop, path, address, machine, name);
+  TRY(ipc::unix_address(path));  // one that can never be is refused before the machine starts
+  return std::make_unique<Cable>(loop, path, machine, name);
 }
 
 }  // namespace monitor

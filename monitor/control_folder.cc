@@ -14,7 +14,6 @@ using ipc::UniqueFd;
 namespace {
 
 constexpr int kWaiting = 8;  // connections that may wait for their turn
-constexpr const char* kMonitorsOwn = "control";
 
 Result<> check_ours(const std::string& path) {
   struct stat status{};
@@ -24,19 +23,25 @@ Result<> check_ours(const std::string& path) {
     return ipc::failure(EACCES, fmt::format("control folder {}: one of our own that nobody else may look into (mode "
                                             "0700) is right",
                                             path));
-  if (ipc::connect_unix(path + "/" + kMonitorsOwn, SOCK_SEQPACKET | SOCK_NONBLOCK))
-    return ipc::failure(EADDRINUSE, fmt::format("control folder {}: another machine uses it", path));
   return {};
 }
 
 }  // namespace
 
-Result<std::unique_ptr<ControlFolder>> ControlFolder::make(const std::string& path) {
+Result<std::unique_ptr<ControlFolder>> ControlFolder::make(const std::string& path, std::size_t disks,
+                                                           std::size_t cards) {
   const std::size_t slash = path.find_last_of('/');
   if (slash != std::string::npos && slash != 0) ::mkdir(path.substr(0, slash).c_str(), 0755);  // or it is there
   if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return ipc::system_failure("control folder " + path);
   TRY(check_ours(path));
-  return std::unique_ptr<ControlFolder>(new ControlFolder(path));
+  std::unique_ptr<ControlFolder> folder(new ControlFolder(path));
+  if (auto taken = folder->listen("control"); !taken) {
+    if (taken.error().code != EADDRINUSE) return std::unexpected(std::move(taken).error());
+    return ipc::failure(EADDRINUSE, fmt::format("control folder {}: another machine uses it", path));
+  }
+  for (std::size_t i = 0; i < disks; ++i) TRY(folder->listen(fmt::format("blk{}", i)));
+  for (std::size_t i = 0; i < cards; ++i) TRY(folder->listen(fmt::format("net{}", i)));
+  return folder;
 }
 
 ControlFolder::~ControlFolder() {
@@ -44,18 +49,13 @@ ControlFolder::~ControlFolder() {
   ::rmdir(path_.c_str());
 }
 
-Result<UniqueFd> ControlFolder::listen(const std::string& name) {
+Result<> ControlFolder::listen(const std::string& name) {
   const std::string path = path_ + "/" + name;
-  const sockaddr_un address = TRY(ipc::unix_address(path));
-  struct stat status{};
-  if (::lstat(path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode)) ::unlink(path.c_str());
-  UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  // Linux makes the path with the socket's own mode.
-  if (!socket || ::fchmod(socket.get(), S_IRUSR | S_IWUSR) != 0) return ipc::system_failure("make a Unix socket");
-  if (::bind(socket.get(), ipc::generic(address), sizeof address) != 0) return ipc::system_failure(path);
+  // With the first the folder is ours: at others the children of a monitor that was killed may listen for a moment yet.
+  if (!sockets_.empty()) ::unlink(path.c_str());
+  sockets_.push_back(TRY(ipc::bind_unix(path, SOCK_SEQPACKET | SOCK_NONBLOCK, S_IRUSR | S_IWUSR)));
   names_.push_back(name);
-  if (::listen(socket.get(), kWaiting) != 0) return ipc::system_failure(path);
-  return socket;
+  return ::listen(sockets_.back().get(), kWaiting) == 0 ? Result<>() : ipc::system_failure(path);
 }
 
 }  // namespace monitor

@@ -178,19 +178,10 @@ int run() {
   }
 
   std::unique_ptr<ControlFolder> folder;
-  UniqueFd control;
-  std::vector<UniqueFd> operators;
   if (!configuration->control.empty()) {
-    const auto opened = [&]() -> Result<> {
-      folder = TRY(ControlFolder::make(configuration->control));
-      control = TRY(folder->listen("control"));
-      for (std::size_t i = 0; i < configuration->disks.size(); ++i)
-        operators.push_back(TRY(folder->listen(fmt::format("blk{}", i))));
-      for (std::size_t i = 0; i < configuration->nets.size(); ++i)
-        operators.push_back(TRY(folder->listen(fmt::format("net{}", i))));
-      return {};
-    }();
-    if (!opened) return report(name, ExitStatus::BadConfiguration, ipc::describe(opened.error()));
+    auto made = ControlFolder::make(configuration->control, configuration->disks.size(), configuration->nets.size());
+    if (!made) return report(name, ExitStatus::BadConfiguration, ipc::describe(made.error()));
+    folder = std::move(*made);
   }
 
   Operator wishes;
@@ -210,9 +201,9 @@ int run() {
   if (!watched) return report(name, ExitStatus::InternalError, ipc::describe(watched.error()));
 
   std::unique_ptr<ipc::Operators> clients;
-  if (control) {
+  if (folder) {
     auto served = ipc::Operators::create(
-        control, *loop,
+        folder->monitor(), *loop,
         {.answer = [&](ipc::Frame& request, ipc::ControlChannel& client) { return answer(current, request, client); },
          .log = [&](const std::string& line) { say(name, line); }});
     if (!served) return report(name, ExitStatus::InternalError, ipc::describe(served.error()));
@@ -224,6 +215,7 @@ int run() {
                                      .power_button = power_button,
                                      .tell = [&](const std::string& text) { say(name, text); }});
   if (!serial) return report(name, ExitStatus::BadConfiguration, ipc::describe(serial.error()));
+  const auto operators = folder ? folder->devices() : std::span<const UniqueFd>();
   return supervise({*loop, *configuration, *images, *kvm, *programs, ways, operators, **serial}, wishes,
                    [&](VirtualMachine* machine) { current = machine; });
 }

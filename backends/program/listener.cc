@@ -13,33 +13,10 @@
 namespace program {
 namespace {
 
-using ipc::generic;
 using ipc::Result;
 using ipc::UniqueFd;
 
 constexpr int kWaiting = 8;  // connections that may wait for their turn
-
-Result<UniqueFd> make_socket(Purpose purpose) {
-  const int type = purpose == Purpose::FrontEnd ? SOCK_STREAM : SOCK_SEQPACKET;
-  UniqueFd socket(::socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!socket) return ipc::system_failure("make a Unix socket");
-  // Linux makes the path with the socket's own mode, so there is no moment at which others could connect.
-  if (purpose == Purpose::Control && ::fchmod(socket.get(), S_IRUSR | S_IWUSR) != 0)
-    return ipc::system_failure("restrict the control socket");
-  return socket;
-}
-
-// A process that was killed leaves its socket's path behind.
-Result<> remove_stale(const std::string& path, const sockaddr_un& address, Purpose purpose) {
-  struct stat status{};
-  if (::lstat(path.c_str(), &status) != 0) return errno == ENOENT ? Result<>() : ipc::system_failure(path);
-  if (!S_ISSOCK(status.st_mode)) return ipc::failure(EEXIST, fmt::format("{}: no socket", path));
-  const UniqueFd visitor = TRY(make_socket(purpose));
-  if (::connect(visitor.get(), generic(address), sizeof address) == 0 || errno != ECONNREFUSED)
-    return ipc::failure(EADDRINUSE, fmt::format("{}: another process listens there", path));
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return ipc::system_failure(path);
-  return {};
-}
 
 Result<int> option(const UniqueFd& socket, int name) {
   int value = 0;
@@ -52,12 +29,10 @@ Result<int> option(const UniqueFd& socket, int name) {
 }  // namespace
 
 Result<Listener> Listener::bind(const std::string& path, Purpose purpose) {
-  const sockaddr_un address = TRY(ipc::unix_address(path));
-  TRY(remove_stale(path, address, purpose));
-  UniqueFd socket = TRY(make_socket(purpose));
-  if (::bind(socket.get(), generic(address), sizeof address) != 0)
-    return ipc::system_failure(fmt::format("listen on {}", path));
-  Listener listener(std::move(socket), true);
+  const bool control = purpose == Purpose::Control;
+  Listener listener(TRY(ipc::bind_unix(path, (control ? SOCK_SEQPACKET : SOCK_STREAM) | SOCK_NONBLOCK,
+                                       control ? S_IRUSR | S_IWUSR : S_IRWXU | S_IRWXG | S_IRWXO)),
+                    true);
   auto listening = [&]() -> Result<> {
     // Before anybody can connect: a keeper that is just being started still has a copy of the socket.
     listener.keeper_ = TRY(SocketKeeper::start(path));
