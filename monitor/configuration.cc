@@ -114,7 +114,8 @@ Result<Configuration> check(schema::Machine::Reader machine) {
     result.devices.push_back(TRY(check_device(device, result.devices.size())));
   result.serial = TRY(check_serial(machine.getSerial()));
   result.control = std::string(machine.getControl());
-  for (const auto layer : machine.getIsolation().getRequire()) result.required.emplace_back(layer);
+  for (const auto layer : machine.getIsolation().getRequire()) result.required.push_back(layer);
+  result.landlock_abi = machine.getIsolation().getLandlockAbi();
   return result;
 }
 

@@ -72,8 +72,9 @@ struct Configuration {
   std::vector<DeviceConfiguration> devices;
   std::vector<NetConfiguration> nets;
   SerialConfiguration serial;
-  std::string control;                // folder; empty: none
-  std::vector<std::string> required;  // layers of isolation, not yet looked at
+  std::string control;  // folder; empty: none
+  std::vector<ipc::schema::Isolation::Layer> required;
+  int landlock_abi = 0;  // at least
 };
 
 // EINVAL with one line that names the field and what would be right.

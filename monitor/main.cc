@@ -10,7 +10,6 @@
 #include "ipc/operators.h"
 #include "monitor/control_folder.h"
 #include "monitor/exit_status.h"
-#include "monitor/isolation.h"
 #include "monitor/message.h"
 #include "monitor/virtual_machine.h"
 
@@ -152,9 +151,9 @@ int run() {
   // What the operator got wrong comes before what the host lacks.
   if (const auto memory = check_memory(configuration->memory_mib); !memory)
     return report(name, ExitStatus::BadConfiguration, ipc::describe(memory.error()));
-  if (const auto isolated = check_isolation(configuration->required, sandbox::supported_protections()); !isolated)
-    return report(name, isolated.error().code == EINVAL ? ExitStatus::BadConfiguration : ExitStatus::HostNotAble,
-                  isolated.error().context);
+  if (const auto isolated = check_isolation(*configuration, sandbox::supported_protections()); !isolated)
+    return report(name, isolated.error().code == 0 ? ExitStatus::HostNotAble : ExitStatus::BadConfiguration,
+                  ipc::describe(isolated.error()));
   const auto images = open_images(*configuration);
   if (!images) return report(name, ExitStatus::BadConfiguration, ipc::describe(images.error()));
   const auto kvm = open_kvm();

@@ -129,6 +129,18 @@ Result<> check_memory(std::uint32_t mib) {
   return {};
 }
 
+Result<> check_isolation(const Configuration& configuration, const sandbox::Protections& offered) {
+  const auto layers = sandbox::layers(offered);
+  for (const auto required : configuration.required) {
+    if (static_cast<std::size_t>(required) >= layers.size()) return failure(EINVAL, "isolation: an unknown layer");
+    const sandbox::Layer& layer = layers[static_cast<std::size_t>(required)];
+    if (!layer.present) return failure(0, fmt::format("isolation: this host lacks {}: {}", layer.name, layer.detail));
+  }
+  if (offered.landlock_abi >= configuration.landlock_abi) return {};
+  return failure(0, fmt::format("isolation: this host has Landlock ABI {}, not {}", offered.landlock_abi,
+                                configuration.landlock_abi));
+}
+
 Result<UniqueFd> make_event() {
   UniqueFd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!event) return ipc::system_failure("make an eventfd");

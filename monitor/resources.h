@@ -8,6 +8,7 @@
 #include "ipc/error.h"
 #include "ipc/unique_fd.h"
 #include "monitor/configuration.h"
+#include "sandbox/seal.h"
 
 namespace monitor {
 
@@ -35,6 +36,9 @@ ipc::Result<ipc::UniqueFd> make_ram(std::uint32_t mib);
 
 // Whether the host has that much at all.
 ipc::Result<> check_memory(std::uint32_t mib);
+
+// Whether the host has what `configuration` requires of a child's isolation. EINVAL for what there is not at all.
+ipc::Result<> check_isolation(const Configuration& configuration, const sandbox::Protections& offered);
 
 // A non-blocking eventfd, for a doorbell or an interrupt.
 ipc::Result<ipc::UniqueFd> make_event();

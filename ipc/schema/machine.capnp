@@ -44,9 +44,19 @@ struct Machine {
 }
 
 struct Isolation {
-  require @0 :List(Text);
-  # Layers without which the machine does not start: "no-new-privileges", "not-dumpable", "deny-write-execute",
-  # "landlock", "landlock:N" (at least ABI N), "seccomp". What is not named is used where the host has it.
+  # Layers without which the machine does not start. What is not named is used where the host has it.
+
+  require @0 :List(Layer);
+  landlockAbi @1 :UInt16;
+  # Landlock of at least this version; 0: of any, or none.
+
+  enum Layer {  # in the order of sandbox::layers()
+    noNewPrivileges @0;
+    notDumpable @1;
+    denyWriteExecute @2;
+    landlock @3;
+    seccomp @4;
+  }
 }
 
 const maxQueuePairs :UInt16 = 31;

@@ -104,7 +104,7 @@ machine.json says the same; what it leaves out has the same defaults:
             {"user": {"forwards": ["tcp:2222:22"]}}, {"pair": "/run/lab/cable"}],
    "devices": [{"socket": "/run/fs.sock", "id": 26, "queues": 2}],
    "serial": {"file": "console.log"}, "control": "/run/bulkhead/web1",
-   "isolation": {"require": ["landlock:4", "deny-write-execute"]}}
+   "isolation": {"require": ["denyWriteExecute", "seccomp"], "landlockAbi": 4}}
 The serial port is one of {"stdio": null}, {"pty": null}, {"none": null}, {"file": "PATH"}.
 
 SIGTERM presses the power button; a second one, or SIGINT, ends the machine at once.

@@ -180,6 +180,31 @@ Result<> describe_serial(const std::string& text, schema::Serial::Builder serial
   return {};
 }
 
+// Each is a layer's name, "deny-write-execute" and so on, or "landlock:N".
+Result<> describe_isolation(const std::vector<std::string>& required, schema::Isolation::Builder isolation) {
+  using Layer = schema::Isolation::Layer;
+  constexpr std::pair<std::string_view, Layer> kLayers[] = {{"no-new-privileges", Layer::NO_NEW_PRIVILEGES},
+                                                            {"not-dumpable", Layer::NOT_DUMPABLE},
+                                                            {"deny-write-execute", Layer::DENY_WRITE_EXECUTE},
+                                                            {"landlock", Layer::LANDLOCK},
+                                                            {"seccomp", Layer::SECCOMP}};
+  constexpr std::string_view kAbi = "landlock:";
+  auto layers = isolation.initRequire(static_cast<unsigned>(required.size()));
+  for (unsigned i = 0; i < layers.size(); ++i) {
+    const std::string_view text = required[i];
+    const auto abi = text.starts_with(kAbi) ? parse_number<std::uint16_t>(text.substr(kAbi.size())) : std::nullopt;
+    const auto* found = std::ranges::find(kLayers, text, &std::pair<std::string_view, Layer>::first);
+    if (found == std::end(kLayers) && (!abi || *abi == 0))
+      return wrong(
+          fmt::format("--require {}: no-new-privileges, not-dumpable, deny-write-execute, landlock, landlock:N "
+                      "or seccomp is right",
+                      text));
+    layers.set(i, abi ? Layer::LANDLOCK : found->second);
+    if (abi) isolation.setLandlockAbi(std::max(isolation.getLandlockAbi(), *abi));
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<std::uint32_t> parse_memory(const std::string& text) {
@@ -200,7 +225,7 @@ Result<> describe_machine(const MachineOptions& options, schema::Machine::Builde
   machine.setInitrd(options.initrd);
   machine.setCmdline(options.cmdline);
   machine.setControl(options.control);
-  fill(machine.initIsolation().initRequire(static_cast<unsigned>(options.required.size())), options.required);
+  TRY(describe_isolation(options.required, machine.initIsolation()));
   auto disks = machine.initDisks(static_cast<unsigned>(options.disks.size()));
   for (unsigned i = 0; i < disks.size(); ++i) TRY(describe_disk(options.disks[i], disks[i]));
   auto nets = machine.initNets(static_cast<unsigned>(options.nets.size()));
