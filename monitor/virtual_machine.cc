@@ -23,6 +23,7 @@ constexpr std::uint16_t kVirtioNetwork = 1;
 constexpr std::uint16_t kVirtioBlock = 2;
 constexpr int kSetupSeconds = 120;  // a large kernel on a slow, loaded host
 constexpr int kSettleSeconds = 1;   // between a cause and its effect in another process
+
 }  // namespace
 
 std::expected<std::unique_ptr<VirtualMachine>, Ending> VirtualMachine::power_on(Host host) {

@@ -32,8 +32,7 @@ inline constexpr std::string_view kControlHelp =
 inline constexpr std::string_view kRequireHelp =
     "a layer of isolation without which the machine does not start: no-new-privileges, not-dumpable, "
     "deny-write-execute, landlock, landlock:N (at least ABI N), seccomp; once for each; what is not named is used "
-    "where "
-    "the host has it";
+    "where the host has it";
 
 inline constexpr std::string_view kInspectHelp = "tell what each process of a running machine may do";
 

@@ -71,15 +71,29 @@ class Walk {
                       capnp::StructSchema::Field field) {
     const capnp::Type type = field.getType();
     if (type.isStruct()) return fill_struct(path, value, into.init(field).as<DynamicStruct>());
-    if (type.isList() && value.isArray() && type.asList().getElementType().isStruct()) {
-      const auto array = value.getArray();
-      auto list = into.init(field, array.size()).as<capnp::DynamicList>();
-      for (unsigned i = 0; i < array.size(); ++i)
-        TRY(fill_struct(fmt::format("{}[{}]", path, i), array[i], list[i].as<DynamicStruct>()));
-      return {};
+    const auto orphanage = capnp::Orphanage::getForMessageContaining(into);
+    if (!type.isList() || !value.isArray())
+      return fill_leaf(path, value, type, orphanage, [&](Leaf leaf) { into.adopt(field, kj::mv(leaf)); });
+    const auto array = value.getArray();
+    const capnp::Type element = type.asList().getElementType();
+    auto list = into.init(field, array.size()).as<capnp::DynamicList>();
+    for (unsigned i = 0; i < array.size(); ++i) {
+      const std::string element_path = fmt::format("{}[{}]", path, i);
+      if (element.isStruct())
+        TRY(fill_struct(element_path, array[i], list[i].as<DynamicStruct>()));
+      else
+        TRY(fill_leaf(element_path, array[i], element, orphanage, [&](Leaf leaf) { list.adopt(i, kj::mv(leaf)); }));
     }
+    return {};
+  }
+
+  // Both the codec and `put` throw for a value that is not of the type.
+  using Leaf = capnp::Orphan<capnp::DynamicValue>;
+  template <class Put>
+  Result<> fill_leaf(const std::string& path, JsonValue::Reader value, capnp::Type type, capnp::Orphanage orphanage,
+                     Put put) {
     try {
-      into.adopt(field, codec_.decode(value, type, capnp::Orphanage::getForMessageContaining(into)));
+      put(codec_.decode(value, type, orphanage));
     } catch (const kj::Exception&) {
       return failure(0, fmt::format("{}: {} is right", path, what_is_right(type)));
     }
