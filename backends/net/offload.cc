@@ -2,6 +2,7 @@
 
 #include <netinet/in.h>
 
+#include "backends/net/checksum.h"
 #include "backends/virtio/features.h"
 
 namespace net {
@@ -102,15 +103,10 @@ std::expected<Header, Drop> check_header(const Header& given, const Offloads& ag
 
 void complete_checksum(const Header& header, std::span<std::byte> frame) {
   const std::span<std::byte> covered = frame.subspan(header.csum_start);
-  std::uint64_t sum = 0;
-  for (std::size_t i = 0; i + 1 < covered.size(); i += 2) sum += word_at(covered, i);
-  if (covered.size() % 2 != 0) sum += std::uint64_t{byte_at(covered, covered.size() - 1)} << 8;
-  while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
-  auto result = static_cast<std::uint16_t>(~sum);
+  std::uint16_t result = checksum_of(sum_of_words(covered));
   // RFC 768: no checksum at all is what 0 would mean to UDP; of TCP both are the same number.
   if (result == 0) result = 0xffff;
-  covered[header.csum_offset] = static_cast<std::byte>(result >> 8);
-  covered[header.csum_offset + 1u] = static_cast<std::byte>(result);
+  put_word(covered, header.csum_offset, result);
 }
 
 }  // namespace net

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "backends/net/checksum.h"
+
 namespace net {
 namespace {
 
@@ -21,25 +23,8 @@ constexpr std::uint8_t kPush = 0x08;
 constexpr std::uint8_t kCwr = 0x80;
 constexpr std::uint8_t kTcp = 6;
 
-void put_word(std::span<std::byte> bytes, std::size_t offset, std::size_t value) {
-  bytes[offset] = static_cast<std::byte>(value >> 8);
-  bytes[offset + 1] = static_cast<std::byte>(value);
-}
-
 std::uint32_t long_at(Head bytes, std::size_t offset) {
   return std::uint32_t{word_at(bytes, offset)} << 16 | word_at(bytes, offset + 2);
-}
-
-// RFC 1071, not yet folded.
-std::uint64_t sum_of(Head bytes) {
-  std::uint64_t sum = 0;
-  for (std::size_t i = 0; i + 1 < bytes.size(); i += 2) sum += word_at(bytes, i);
-  return bytes.size() % 2 == 0 ? sum : sum + (std::uint64_t{byte_at(bytes, bytes.size() - 1)} << 8);
-}
-
-std::uint16_t folded(std::uint64_t sum) {
-  while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
-  return static_cast<std::uint16_t>(~sum);
 }
 
 }  // namespace
@@ -57,11 +42,10 @@ bool Segmenter::begin(const Incoming& whole) {
   if (ipv6_ && tcp_ != ip_ + kIpv6Bytes) return false;
   headers_ = frame.first(headers);
   payload_ = frame.subspan(headers);
-  // Padding behind the packet is none of its payload.
-  const std::size_t said =
-      ipv6_ ? kIpv6Bytes + word_at(headers_, ip_ + kIpv6PayloadLength) : word_at(headers_, ip_ + kIpv4TotalLength);
-  // A length of 0 is what Linux writes for packets beyond 64 KiB.
-  if (said != 0 && said != kIpv6Bytes) {
+  // Padding behind the packet is none of its payload. A length of 0 is what Linux writes for packets beyond 64 KiB.
+  const std::size_t length = word_at(headers_, ip_ + (ipv6_ ? kIpv6PayloadLength : kIpv4TotalLength));
+  if (length != 0) {
+    const std::size_t said = ipv6_ ? kIpv6Bytes + length : length;
     if (said < headers - ip_ || said - (headers - ip_) > payload_.size()) return false;
     payload_ = payload_.first(said - (headers - ip_));
   }
@@ -91,7 +75,7 @@ void Segmenter::finish_ip(std::span<std::byte> segment) const {
   put_word(segment, ip_ + kIpv4TotalLength, packet);
   put_word(segment, ip_ + kIpv4Identification, word_at(headers_, ip_ + kIpv4Identification) + number);
   put_word(segment, ip_ + kIpv4Checksum, 0);
-  put_word(segment, ip_ + kIpv4Checksum, folded(sum_of(segment.subspan(ip_, tcp_ - ip_))));
+  put_word(segment, ip_ + kIpv4Checksum, checksum_of(sum_of_words(segment.subspan(ip_, tcp_ - ip_))));
 }
 
 void Segmenter::finish_tcp(std::span<std::byte> segment, bool first, bool last) const {
@@ -109,7 +93,8 @@ void Segmenter::finish_tcp(std::span<std::byte> segment, bool first, bool last) 
       ipv6_ ? segment.subspan(ip_ + kIpv6Addresses, 32) : segment.subspan(ip_ + kIpv4Addresses, 8);
   const std::size_t length = segment.size() - tcp_;
   put_word(segment, tcp_ + kTcpChecksum, 0);
-  put_word(segment, tcp_ + kTcpChecksum, folded(sum_of(addresses) + kTcp + length + sum_of(segment.subspan(tcp_))));
+  put_word(segment, tcp_ + kTcpChecksum,
+           checksum_of(sum_of_words(addresses) + kTcp + length + sum_of_words(segment.subspan(tcp_))));
 }
 
 }  // namespace net

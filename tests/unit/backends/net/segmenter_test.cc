@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "backends/net/checksum.h"
 #include "tests/support/catch.h"
 #include "tests/support/frames.h"
 
@@ -110,6 +111,24 @@ SCENARIO("segmenter: what cannot be cut is not", "[net][segmenter]") {
   }
   CHECK_FALSE(segmenter.begin(whole.incoming()));
   CHECK_FALSE(segmenter.next());
+}
+
+SCENARIO("segmenter: a length field of 0 says nothing, any other is taken at its word", "[net][segmenter]") {
+  Long whole(GENERATE(false, true), 3000, 1000);
+  const std::size_t field = whole.ip + (whole.tcp == 34 ? 2 : 4);
+  net::Segmenter segmenter;
+  GIVEN("0, as Linux writes for packets beyond 64 KiB") {
+    net::put_word(whole.frame, field, 0);
+    REQUIRE(segmenter.begin(whole.incoming()));
+    std::size_t payload = 0;
+    while (const auto segment = segmenter.next()) payload += segment->frame.size() - whole.tcp - 20;
+    CHECK(payload == 3000);
+  }
+  // No segment has data then: 40 bytes are all that IPv4 says there is; of IPv6 they begin behind its header.
+  GIVEN("40, which are the headers alone") {
+    net::put_word(whole.frame, field, whole.tcp == 34 ? 40 : 20);
+    CHECK_FALSE(segmenter.begin(whole.incoming()));
+  }
 }
 
 SCENARIO("segmenter: padding behind a packet is none of it", "[net][segmenter]") {
