@@ -10,6 +10,7 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include "ipc/file_lock.h"
 #include "ipc/unix_socket.h"
 
 namespace monitor {
@@ -21,8 +22,8 @@ using ipc::UniqueFd;
 namespace {
 
 constexpr std::uint64_t kSectorBytes = 512;
-constexpr int kLockTries = 20;
-constexpr unsigned kLockPauseUs = 50'000;
+// The children of a monitor that was killed have its disks' locks until they are gone too, within a second.
+constexpr std::chrono::milliseconds kLockPatience{1000};
 
 Result<UniqueFd> open_regular(const char* what, const std::string& path) {
   UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
@@ -44,22 +45,13 @@ Result<std::uint64_t> size_of(const UniqueFd& file, const std::string& path) {
   return bytes;
 }
 
-// One writer, or any number of readers: an open file description's lock (fcntl(2)), which goes when the
-// last duplicate is closed, whatever happens to the processes. The children of a monitor that was killed have theirs
-// until they are gone too, within a second.
 Result<> lock(const UniqueFd& file, const DiskConfiguration& disk) {
-  struct flock whole{};
-  whole.l_type = disk.readonly ? F_RDLCK : F_WRLCK;
-  whole.l_whence = SEEK_SET;
-  for (int tries = 0; tries <= kLockTries; ++tries) {
-    if (tries > 0) ::usleep(kLockPauseUs);
-    if (::fcntl(file.get(), F_OFD_SETLK, &whole) == 0) return {};
-    if (errno != EAGAIN && errno != EACCES) break;
-  }
-  if (errno == EAGAIN || errno == EACCES)
+  const auto locked = ipc::lock_file(file, disk.readonly ? ipc::Lock::Shared : ipc::Lock::Exclusive, kLockPatience);
+  if (!locked && locked.error().code == EBUSY)
     return failure(0, fmt::format("disk {}: in use by another virtual machine or program (it is locked){}", disk.path,
                                   disk.readonly ? "" : "; readonly=on shares it between readers"));
-  return ipc::system_failure(fmt::format("lock disk {}", disk.path));
+  if (!locked) return failure(locked.error().code, fmt::format("lock disk {}", disk.path));
+  return {};
 }
 
 // Whether direct I/O of single sectors is possible, as far as the kernel tells.

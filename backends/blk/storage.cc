@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
-#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -11,10 +10,10 @@
 #include <algorithm>
 #include <bit>
 
+#include "ipc/file_lock.h"
+
 namespace blk {
 namespace {
-
-constexpr std::chrono::duration<int, std::milli> kLockPause{10};
 
 // A block size that the kernel told, or the smallest if it makes no sense.
 std::uint32_t sane_block(std::uint32_t bytes, std::uint32_t smallest) {
@@ -123,27 +122,17 @@ ipc::Result<> Storage::go_direct(ipc::UniqueFd direct) {
 
 ipc::Result<> Storage::lock(std::chrono::milliseconds patience) {
   if (kind_ == Kind::Null) return {};
-  struct flock whole{};
-  whole.l_type = read_only() ? F_RDLCK : F_WRLCK;
-  whole.l_whence = SEEK_SET;
-  const auto end = std::chrono::steady_clock::now() + patience;
-  while (::fcntl(file_.get(), F_OFD_SETLK, &whole) != 0) {
-    if (errno != EAGAIN && errno != EACCES) return ipc::system_failure("disk image: cannot be locked");
-    if (std::chrono::steady_clock::now() > end)
-      return ipc::failure(EBUSY, fmt::format("in use by another process (it is locked){}",
-                                             read_only() ? "" : "; with --read-only several can read it"));
-    ::poll(nullptr, 0, kLockPause.count());
-  }
+  const auto locked = ipc::lock_file(file_, read_only() ? ipc::Lock::Shared : ipc::Lock::Exclusive, patience);
+  if (!locked && locked.error().code == EBUSY)
+    return ipc::failure(EBUSY, fmt::format("in use by another process (it is locked){}",
+                                           read_only() ? "" : "; with --read-only several can read it"));
+  if (!locked) return ipc::failure(locked.error().code, "disk image: cannot be locked");
   TRY(grow());
   return {};
 }
 
 void Storage::unlock() {
-  if (kind_ == Kind::Null) return;
-  struct flock whole{};
-  whole.l_type = F_UNLCK;
-  whole.l_whence = SEEK_SET;
-  ::fcntl(file_.get(), F_OFD_SETLK, &whole);  // cannot fail where lock() did not
+  if (kind_ != Kind::Null) ipc::unlock_file(file_);
 }
 
 ipc::Result<bool> Storage::grow() {
