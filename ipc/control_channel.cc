@@ -1,5 +1,6 @@
 #include "ipc/control_channel.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -41,6 +42,16 @@ Result<std::optional<Frame>> ControlChannel::receive(bool wait) {
     frame.reader_ = std::make_unique<capnp::FlatArrayMessageReader>(words, limits);
     return std::optional<Frame>(std::move(frame));
   });
+}
+
+Result<Frame> ControlChannel::ask(capnp::MessageBuilder& question, std::span<const int> fds,
+                                  std::chrono::milliseconds patience) {
+  TRY(send(question, fds));
+  pollfd waits{socket_.get(), POLLIN, 0};
+  if (::poll(&waits, 1, static_cast<int>(patience.count())) <= 0) return failure(ETIMEDOUT, "no answer");
+  auto frame = TRY(receive());
+  if (!frame) return failure(ECONNRESET, "no answer");
+  return std::move(*frame);
 }
 
 }  // namespace ipc

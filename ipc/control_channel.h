@@ -5,6 +5,7 @@
 #include <capnp/message.h>
 #include <capnp/serialize.h>
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <span>
@@ -52,6 +53,10 @@ class ControlChannel {
   // Receives one frame, waiting for it; nothing when the peer has closed. EBADMSG for bytes that are
   // no message, EMSGSIZE for a frame or descriptors beyond the bounds. EAGAIN with `wait` false.
   Result<std::optional<Frame>> receive(bool wait = true);
+
+  // Sends a question and receives what comes next, within `patience`: ETIMEDOUT if nothing does, ECONNRESET when the
+  // peer closes instead.
+  Result<Frame> ask(capnp::MessageBuilder& question, std::span<const int> fds, std::chrono::milliseconds patience);
 
  private:
   UniqueFd socket_;

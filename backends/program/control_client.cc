@@ -1,6 +1,5 @@
 #include "backends/program/control_client.h"
 
-#include <poll.h>
 #include <sys/socket.h>
 
 #include "ipc/unix_socket.h"
@@ -12,7 +11,7 @@ namespace schema = ipc::schema;
 
 namespace {
 
-constexpr int kPatienceMs = 5000;
+constexpr std::chrono::seconds kPatience{5};
 constexpr std::size_t kMostText = 1024;
 constexpr std::string_view kClosed = "the back end has closed the connection";
 
@@ -29,15 +28,11 @@ Result<> ControlClient::ask(const Fill& fill, const Read& read) {
   capnp::MallocMessageBuilder message;
   fill(message.initRoot<schema::ControlRequest>());
   auto asked = [&]() -> Result<> {
-    TRY(channel_.send(message));
-    pollfd waits{socket().get(), POLLIN, 0};
-    if (::poll(&waits, 1, kPatienceMs) <= 0) return ipc::failure(ETIMEDOUT, "no answer");
-    auto frame = TRY(channel_.receive());
-    if (!frame) return ipc::failure(0, std::string(kClosed));
+    auto frame = TRY(channel_.ask(message, {}, kPatience));
     return ipc::guarded([&]() -> Result<> {
-      const auto answer = frame->root<schema::ControlAnswer>();
+      const auto answer = frame.root<schema::ControlAnswer>();
       if (answer.isFailed()) return ipc::failure(0, printable(answer.getFailed()));
-      return read(answer, frame->fds);
+      return read(answer, frame.fds);
     });
   }();
   if (asked) return asked;

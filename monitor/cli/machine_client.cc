@@ -1,7 +1,6 @@
 #include "monitor/cli/machine_client.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -18,20 +17,16 @@ namespace schema = ipc::schema;
 
 namespace {
 
-constexpr int kPatienceMs = 5000;
+constexpr std::chrono::seconds kPatience{5};
 
 Result<> ask(const std::string& folder, const Fill& fill, const Read& read, const UniqueFd& file) {
   ipc::ControlChannel channel(TRY(ipc::connect_unix(folder + "/control", SOCK_SEQPACKET)));
   capnp::MallocMessageBuilder message;
   fill(message.initRoot<schema::MachineRequest>());
   const int fd = file.get();
-  TRY(channel.send(message, file ? std::span(&fd, 1) : std::span<const int>()));
-  pollfd waits{channel.socket().get(), POLLIN, 0};
-  if (::poll(&waits, 1, kPatienceMs) <= 0) return failure(ETIMEDOUT, "no answer");
-  auto frame = TRY(channel.receive());
-  if (!frame) return failure(0, "the monitor has closed the connection");
+  auto frame = TRY(channel.ask(message, file ? std::span(&fd, 1) : std::span<const int>(), kPatience));
   return ipc::guarded([&]() -> Result<> {
-    const auto answer = frame->root<schema::MachineAnswer>();
+    const auto answer = frame.root<schema::MachineAnswer>();
     if (answer.isFailed()) return failure(0, answer.getFailed().cStr());
     return read(answer);
   });

@@ -52,6 +52,36 @@ SCENARIO("A frame arrives whole, with its descriptors in order") {
   CHECK((::fcntl((*frame)->fds[0].get(), F_GETFD) & FD_CLOEXEC) != 0);
 }
 
+SCENARIO("A question has an answer in time, or an error that says which way it has none") {
+  Ends channel = ends();
+  capnp::MallocMessageBuilder question;
+  question.initRoot<ToVcpuHost>().setStart();
+  const auto ask = [&] { return channel.a.ask(question, {}, std::chrono::milliseconds(20)); };
+
+  GIVEN("a peer that answers") {
+    capnp::MallocMessageBuilder answer;
+    answer.initRoot<ToVcpuHost>().setPowerButton();
+    REQUIRE(channel.b.send(answer));
+    auto answered = ask();
+    REQUIRE(answered);
+    CHECK(answered->root<ToVcpuHost>().isPowerButton());
+    auto asked = channel.b.receive();
+    REQUIRE((asked && *asked));
+    CHECK((*asked)->root<ToVcpuHost>().isStart());
+  }
+  GIVEN("one that says nothing") {
+    const auto answered = ask();
+    REQUIRE_FALSE(answered);
+    CHECK(answered.error().code == ETIMEDOUT);
+  }
+  GIVEN("one that reads and closes") {
+    REQUIRE(::shutdown(channel.b.socket().get(), SHUT_WR) == 0);
+    const auto answered = ask();
+    REQUIRE_FALSE(answered);
+    CHECK(answered.error().code == ECONNRESET);
+  }
+}
+
 SCENARIO("The end of the peer is told from an error") {
   Ends channel = ends();
   channel.a = ControlChannel();
