@@ -16,11 +16,6 @@ namespace {
 
 constexpr int kInternalError = 6;
 
-#define NEEDS_CHILDREN()                                                                      \
-  do {                                                                                        \
-    if (const std::string reason = no_children(); !reason.empty()) SKIP_TEST(reason.c_str()); \
-  } while (false)
-
 // A machine with one disk that does what is asked for.
 struct Fixture {
   Folder folder;
@@ -35,6 +30,13 @@ struct Fixture {
     const bool runs = monitor.expect("boot " + std::to_string(boot) + "\n", kPatience);
     children = children_of(monitor.pid());
     return runs;
+  }
+  // The child of that name, which was sent the signal.
+  Process signalled(const std::string& name, int signal) const {
+    const Process* const child = find_by_name(children, name);
+    REQUIRE(child != nullptr);
+    REQUIRE(::kill(child->pid, signal) == 0);
+    return *child;
   }
   bool nothing_left() const {
     return std::ranges::none_of(children, [](const Process& child) { return exists(child); });
@@ -233,9 +235,7 @@ TEST_CASE("a vcpu-host that is killed ends the machine", "[children]") {
   Fixture host;
   Monitor monitor(host.folder, host.wish("", ""));
   REQUIRE(host.running(monitor));
-  const Process* victim = find_by_name(host.children, "bulkhead-vcpu-host");
-  REQUIRE(victim != nullptr);
-  REQUIRE(::kill(victim->pid, SIGKILL) == 0);
+  host.signalled("bulkhead-vcpu-host", SIGKILL);
   CHECK(monitor.wait(kPatience) == kChildLost);
   CHECK(monitor.errors() == "bulkhead: vm: vcpu-host was lost: killed by signal 9 (Killed)\n");
   CHECK(host.nothing_left());
@@ -250,11 +250,9 @@ TEST_CASE("a back end that is killed is replaced while the guest runs, as often 
   constexpr int kTimes = 40;
   for (int i = 0; i < kTimes; ++i) {
     std::this_thread::sleep_for(Seconds(0.12));  // one that is lost sooner is replaced later
-    const Process* victim = find_by_name(host.children, "bulkhead-blk");
-    REQUIRE(victim != nullptr);
-    REQUIRE(::kill(victim->pid, SIGKILL) == 0);
+    const Process victim = host.signalled("bulkhead-blk", SIGKILL);
     REQUIRE(monitor.expect("another back end for 0, 3 descriptors\n", kPatience));
-    CHECK_FALSE(exists(*victim));
+    CHECK_FALSE(exists(victim));
     host.children = children_of(monitor.pid());
     CHECK(host.children.size() == 2);
   }
@@ -297,12 +295,10 @@ TEST_CASE("a back end that has stopped answering is killed, and replaced", "[chi
   Fixture host;
   Monitor monitor(host.folder, host.wish("", ""));
   REQUIRE(host.running(monitor));
-  const Process* victim = find_by_name(host.children, "bulkhead-blk");
-  REQUIRE(victim != nullptr);
-  REQUIRE(::kill(victim->pid, SIGSTOP) == 0);
+  const Process victim = host.signalled("bulkhead-blk", SIGSTOP);
   monitor.send("silent\n");
   REQUIRE(monitor.expect("another back end for 0", kPatience));
-  CHECK_FALSE(exists(*victim));
+  CHECK_FALSE(exists(victim));
   monitor.send("off\n");
   CHECK(monitor.wait(kPatience) == kPoweredOff);
   CHECK_THAT(monitor.errors(), Catch::Contains("lost (it does not answer?)"));

@@ -45,11 +45,6 @@ std::string program_for_children(const Folder& folder, const std::string& source
   return folder.at("program");
 }
 
-#define NEEDS_CHILDREN()                                                                      \
-  do {                                                                                        \
-    if (const std::string reason = no_children(); !reason.empty()) SKIP_TEST(reason.c_str()); \
-  } while (false)
-
 }  // namespace
 
 TEST_CASE("a control folder is its owner's, and goes with the machine", "[children]") {

@@ -19,7 +19,7 @@ namespace {
 constexpr std::uint64_t kDiskBytes = 40 * 16 * 4096;  // StampedLoad::kSectors
 
 void kill_again_and_again(const std::string& layout, int kills) {
-  if (const std::string reason = no_children(); !reason.empty()) SKIP_TEST(reason.c_str());
+  NEEDS_CHILDREN();
   Folder folder;
   Monitor monitor(folder, {.kernel = folder.file("kernel", 1),
                            .cmdline = layout,

@@ -53,6 +53,10 @@ class Monitor : public system_test::Command {
 
 // Why no child can be started here; empty: it can.
 std::string no_children();
+#define NEEDS_CHILDREN()                                                                                  \
+  do {                                                                                                    \
+    if (const std::string reason = supervised::no_children(); !reason.empty()) SKIP_TEST(reason.c_str()); \
+  } while (false)
 
 std::size_t open_descriptors(pid_t process);
 
