@@ -43,6 +43,12 @@ bool GuestMemory::remove_region(GuestAddress base, std::uint64_t length) {
                        [&](const Region& region) { return region.base == base && region.bytes.size() == length; }) > 0;
 }
 
+std::vector<iovec> GuestMemory::mapped() const {
+  std::vector<iovec> ranges;
+  for (const Region& region : regions_) ranges.push_back({region.bytes.data(), region.bytes.size()});
+  return ranges;
+}
+
 GuestAddress GuestMemory::address_of(const GuestBuffer& buffer) const {
   const auto place = reinterpret_cast<std::uintptr_t>(buffer.bytes_.data());
   for (const Region& region : regions_) {

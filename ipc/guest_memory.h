@@ -112,6 +112,9 @@ class GuestMemory {
     return std::nullopt;
   }
 
+  // All of it, as this process has it mapped, a range for each region.
+  std::vector<iovec> mapped() const;
+
   // Where a buffer that came from slice() lies in guest memory.
   GuestAddress address_of(const GuestBuffer& buffer) const;
 

@@ -68,6 +68,9 @@ std::expected<CommandLine, Answer> parse_command_line(std::span<char* const> arg
              "of the disk: tell the guest, or stop and try again each second (report)");
   add_choice(app, "--lock", options.lock, {{"always", Lock::Always}, {"running", Lock::Running}},
              "keep other writers away: from now on, or while queues run, as live migration needs (always)");
+  app.add_flag_callback(
+      "--pin-memory", [&options] { options.memory = Memory::Pinned; },
+      "keep all guest memory in RAM and at hand: less time for each request, and none of it can be given back");
   program::CommonOptions common(app, line.common, kLimitKinds);
   if (auto parsed = common.parse(arguments, passed, kCapabilities); !parsed)
     return std::unexpected(std::move(parsed).error());

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstring>
 
+#include "backends/serve/log.h"
 #include "sandbox/policy/blk.h"
 
 namespace blk {
@@ -93,6 +94,7 @@ void Device::accept(std::uint64_t features) {
 }
 
 void Device::forget_front_end() {
+  use_memory({});
   cache_ = true;
   accept(0);
 }
@@ -133,6 +135,17 @@ Result<> Device::load_state(std::span<const std::byte> bytes) {
 
 void Device::on(std::uint16_t index, const std::function<void(QueueGroup&)>& work) {
   groups_->on(index % options_.manner.threads, [&](serve::Group& group) { work(static_cast<QueueGroup&>(group)); });
+}
+
+// What cannot be kept at hand is looked up, which is slower, and right: nothing that a front end must be told.
+void Device::use_memory(std::span<const iovec> places) {
+  for (std::size_t thread = 0; thread < options_.manner.threads; ++thread) {
+    groups_->on(thread, [&](serve::Group& group) {
+      const auto kept = static_cast<QueueGroup&>(group).use_memory(places);
+      if (!kept && !std::exchange(memory_refused_, true))
+        serve::say(fmt::format("guest memory is not pinned: {}", ipc::describe(kept.error())));
+    });
+  }
 }
 
 Result<> Device::start(std::uint16_t index, virtio::Vring& ring) {
@@ -178,14 +191,16 @@ Result<sandbox::Filter> Device::filter(sandbox::Role role, serve::Group& group, 
   const bool calls = static_cast<QueueGroup&>(group).plain_store();
   const auto io = !engine.is_ring() ? sandbox::BlkIo::Calls
                   : calls           ? sandbox::BlkIo::RingAndCalls
+                  : pins_memory()   ? sandbox::BlkIo::PinnedRing
                                     : sandbox::BlkIo::Ring;
   return sandbox::Filter::compile(sandbox::blk_policy(role, io), slots);
 }
 
 std::string Device::describe() {
   auto& group = static_cast<QueueGroup&>(groups_->main());
-  return fmt::format("{}{}, {}", group.engine().is_ring() ? "io_uring" : "epoll",
+  return fmt::format("{}{}{}, {}", group.engine().is_ring() ? "io_uring" : "epoll",
                      group.plain_store() ? " and plain calls" : "",
+                     pins_memory() && group.engine().is_ring() && !group.plain_store() ? ", pinned memory" : "",
                      disk_.storage.kind() == Storage::Kind::Null ? "no disk at all"
                      : disk_.storage.direct()                    ? "direct I/O"
                                                                  : "page cache");

@@ -24,6 +24,7 @@ class Device final : public serve::Device {
   std::span<const std::byte> config() const override { return std::as_bytes(std::span(&config_, 1)); }
   ipc::Result<> configure(std::uint32_t offset, std::span<const std::byte> bytes) override;
   void accept(std::uint64_t features) override;
+  void use_memory(std::span<const iovec> places) override;
   ipc::Result<> start(std::uint16_t index, virtio::Vring& ring) override;
   void stop(std::uint16_t index) override;
   void suspend(std::uint16_t index) override;
@@ -44,6 +45,7 @@ class Device final : public serve::Device {
   Device(Storage storage, const Options& options);
   bool accepted(unsigned feature) const { return (accepted_ & virtio::feature_bit(feature)) != 0; }
   void set_cache(bool on);
+  bool pins_memory() const { return options_.memory == Memory::Pinned; }
   void let_image_go();  // as options_.lock asks, when no ring runs any more
   void take_size();
   // Has the thread that serves queue `index` do `work`.
@@ -56,6 +58,7 @@ class Device final : public serve::Device {
   std::uint64_t accepted_ = 0;
   bool cache_ = true;  // what the driver has chosen, of CONFIG_WCE
   virtio_blk_config config_{};
+  bool memory_refused_ = false;            // and that was said
   unsigned running_ = 0;                   // rings
   std::unique_ptr<serve::Groups> groups_;  // last: its threads use all the rest
 };

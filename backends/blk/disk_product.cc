@@ -90,6 +90,7 @@ std::string status_json(schema::BackendStatus::Reader status) {
 }  // namespace
 
 Result<std::unique_ptr<program::Product>> open_disk(const CommandLine& command) {
+  if (command.options.memory == Memory::Pinned) program::let_memory_be_locked();
   Storage storage = TRY(open_storage(command));
   return make_disk({.name = command.image,
                     .options = command.options,

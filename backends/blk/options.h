@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "backends/blk/store.h"
 #include "backends/limits/limiter.h"
 #include "backends/serve/manner.h"
 #include "backends/telemetry/segment.h"
@@ -30,6 +31,7 @@ struct Options {
   std::uint16_t queues = 1;   // 1 to virtio::kMaxQueues
   serve::Manner manner = {};  // queue i belongs to thread i modulo their number
   OnError on_error = OnError::Report;
+  Memory memory = Memory::Mapped;
   Lock lock = Lock::Always;                       // Always: whoever hands the storage over has locked it
   limits::Limiter* limiter = nullptr;             // borrowed; none: no limits
   const telemetry::Segment* telemetry = nullptr;  // borrowed, of kOperationNames and `queues`; none: nobody looks

@@ -41,10 +41,14 @@ Cost cost_of(Request& request) {
 
 Result<std::unique_ptr<QueueGroup>> QueueGroup::create(const Disk& disk, const Options& options) {
   static_assert(kPoolSize <= serve::kMaxInFlight);
-  auto engine = TRY(serve::make_engine(
-      options.manner.engine,
-      {.queues = options.queues, .own_files = kStoreFiles, .ring_operations = sandbox::kBlkRingOpcodes}));
-  auto store = TRY(make_store(disk.storage, *engine));
+  serve::EngineNeeds needs{
+      .queues = options.queues, .own_files = kStoreFiles, .ring_operations = sandbox::kBlkRingOpcodes};
+  if (options.memory == Memory::Pinned) {
+    needs.ring_operations = sandbox::kBlkPinnedRingOpcodes;
+    needs.buffers = kStoreBuffers;
+  }
+  auto engine = TRY(serve::make_engine(options.manner.engine, needs));
+  auto store = TRY(make_store(disk.storage, *engine, options.memory));
   return std::unique_ptr<QueueGroup>(new QueueGroup(disk, options, std::move(engine), std::move(store)));
 }
 

@@ -3,7 +3,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <numeric>
+#include <algorithm>
+#include <vector>
 
 #include "backends/serve/uring_engine.h"
 
@@ -33,18 +34,70 @@ bool usual(const Storage& storage, std::span<const iovec> parts, std::uint64_t o
   return !storage.direct() || aligned(parts, offset, storage.alignment());
 }
 
+// Guest memory that an io_uring keeps, and where each piece of it is.
+class KeptMemory {
+ public:
+  explicit KeptMemory(serve::UringEngine& engine) : engine_(engine) { pieces_.reserve(kStoreBuffers); }
+
+  ipc::Result<> keep(std::span<const iovec> places) {
+    forget();
+    for (const iovec& place : places) {
+      const std::span<std::byte> memory(static_cast<std::byte*>(place.iov_base), place.iov_len);
+      for (std::size_t from = 0; from < memory.size() && pieces_.size() < kStoreBuffers; from += kPiece) {
+        const auto piece = memory.subspan(from, std::min(kPiece, memory.size() - from));
+        const auto kept = engine_.set_buffer(static_cast<unsigned>(pieces_.size()), {piece.data(), piece.size()});
+        if (!kept) {
+          forget();
+          return kept;
+        }
+        pieces_.push_back(piece);
+      }
+    }
+    return {};
+  }
+  void forget() {
+    for (unsigned i = 0; i < pieces_.size(); ++i) engine_.clear_buffer(i);
+    pieces_.clear();
+  }
+
+  // The place of the piece in which `buffer` lies whole.
+  std::optional<std::uint16_t> find(const iovec& buffer) const {
+    const auto address = reinterpret_cast<std::uintptr_t>(buffer.iov_base);
+    for (std::size_t i = 0; i < pieces_.size(); ++i) {
+      const std::uintptr_t offset = address - reinterpret_cast<std::uintptr_t>(pieces_[i].data());
+      if (offset < pieces_[i].size() && buffer.iov_len <= pieces_[i].size() - offset)
+        return static_cast<std::uint16_t>(i);
+    }
+    return std::nullopt;
+  }
+
+ private:
+  static constexpr std::size_t kPiece = 1 << 30;  // what io_uring takes as one
+  serve::UringEngine& engine_;
+  std::vector<std::span<std::byte>> pieces_;
+};
+
 class UringStore final : public Store {
  public:
-  UringStore(const Storage& storage, serve::UringEngine& engine)
+  UringStore(const Storage& storage, serve::UringEngine& engine, Memory memory)
       : storage_(storage),
         engine_(engine),
+        memory_(memory),
+        kept_(engine),
         image_(engine.own_slot(kImageFile)),
         unaligned_(engine.own_slot(kUnalignedFile)) {}
+
+  ipc::Result<> use_memory(std::span<const iovec> places) override {
+    return memory_ == Memory::Pinned ? kept_.keep(places) : ipc::Result<>();
+  }
 
   Outcome read(std::span<const iovec> parts, std::uint64_t offset, serve::Token token) override {
     io_uring_sqe* entry = engine_.next();
     const int file = file_for(parts, offset);
-    if (parts.size() == 1)
+    const auto kept = kept_place(parts);
+    if (kept)
+      io_uring_prep_read_fixed(entry, file, parts[0].iov_base, static_cast<unsigned>(parts[0].iov_len), offset, *kept);
+    else if (parts.size() == 1)
       io_uring_prep_read(entry, file, parts[0].iov_base, static_cast<unsigned>(parts[0].iov_len), offset);
     else
       io_uring_prep_readv(entry, file, parts.data(), static_cast<unsigned>(parts.size()), offset);
@@ -55,7 +108,10 @@ class UringStore final : public Store {
   Outcome write(std::span<const iovec> parts, std::uint64_t offset, bool durable, serve::Token token) override {
     io_uring_sqe* entry = engine_.next();
     const int file = file_for(parts, offset);
-    if (parts.size() == 1)
+    const auto kept = kept_place(parts);
+    if (kept)
+      io_uring_prep_write_fixed(entry, file, parts[0].iov_base, static_cast<unsigned>(parts[0].iov_len), offset, *kept);
+    else if (parts.size() == 1)
       io_uring_prep_write(entry, file, parts[0].iov_base, static_cast<unsigned>(parts[0].iov_len), offset);
     else
       io_uring_prep_writev(entry, file, parts.data(), static_cast<unsigned>(parts.size()), offset);
@@ -82,6 +138,9 @@ class UringStore final : public Store {
   int file_for(std::span<const iovec> parts, std::uint64_t offset) const {
     return static_cast<int>(usual(storage_, parts, offset) ? image_ : unaligned_);
   }
+  std::optional<std::uint16_t> kept_place(std::span<const iovec> parts) const {
+    return parts.size() == 1 ? kept_.find(parts[0]) : std::nullopt;
+  }
   Outcome allocate(int mode, std::uint64_t offset, std::uint64_t length, serve::Token token) {
     io_uring_sqe* entry = engine_.next();
     io_uring_prep_fallocate(entry, static_cast<int>(image_), mode, static_cast<off_t>(offset),
@@ -92,6 +151,8 @@ class UringStore final : public Store {
 
   const Storage& storage_;
   serve::UringEngine& engine_;
+  const Memory memory_;
+  KeptMemory kept_;
   const unsigned image_;
   const unsigned unaligned_;
 };
@@ -148,13 +209,13 @@ class NullStore final : public Store {
 
 }  // namespace
 
-ipc::Result<std::unique_ptr<Store>> make_store(const Storage& storage, serve::Engine& engine) {
+ipc::Result<std::unique_ptr<Store>> make_store(const Storage& storage, serve::Engine& engine, Memory memory) {
   if (storage.kind() == Storage::Kind::Null) return std::make_unique<NullStore>();
   auto* uring = dynamic_cast<serve::UringEngine*>(&engine);
   if (uring == nullptr || storage.kind() == Storage::Kind::InMemory) return std::make_unique<PlainStore>(storage);
   TRY(uring->set_file(uring->own_slot(kImageFile), storage.file()));
   if (storage.direct()) TRY(uring->set_file(uring->own_slot(kUnalignedFile), storage.buffered_file()));
-  return std::make_unique<UringStore>(storage, *uring);
+  return std::make_unique<UringStore>(storage, *uring, memory);
 }
 
 }  // namespace blk

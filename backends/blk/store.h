@@ -30,6 +30,10 @@ class Store {
   // Operations are system calls of this thread, and take their time.
   virtual bool makes_calls() const { return false; }
 
+  // Guest memory is mapped in these places, and nowhere else: where operations' buffers come from. A store may keep
+  // it at hand. An error: it cannot, and does without.
+  virtual ipc::Result<> use_memory(std::span<const iovec> /*places*/) { return {}; }
+
   virtual Outcome read(std::span<const iovec> parts, std::uint64_t offset, serve::Token token) = 0;
   // `durable`: it outlives a loss of power when it completes.
   virtual Outcome write(std::span<const iovec> parts, std::uint64_t offset, bool durable, serve::Token token) = 0;
@@ -44,7 +48,15 @@ class Store {
 // The engine has places for so many files of the store's.
 inline constexpr std::uint16_t kStoreFiles = 2;
 
+// Places for guest memory that a store of EngineNeeds::buffers keeps: as many GiB, at least.
+inline constexpr std::uint16_t kStoreBuffers = 1024;
+
+enum class Memory : std::uint8_t {
+  Mapped,  // its pages are looked up for each request
+  Pinned,  // the engine, an io_uring that has kStoreBuffers, keeps it
+};
+
 // The store for `storage`, which must outlive it, on `engine`, likewise. An error: the engine has no room.
-ipc::Result<std::unique_ptr<Store>> make_store(const Storage& storage, serve::Engine& engine);
+ipc::Result<std::unique_ptr<Store>> make_store(const Storage& storage, serve::Engine& engine, Memory memory);
 
 }  // namespace blk

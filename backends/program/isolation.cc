@@ -73,6 +73,15 @@ Result<> limit_file_size(std::uint64_t bytes) {
   return {};
 }
 
+void let_memory_be_locked() {
+  constexpr rlimit kAll{RLIM_INFINITY, RLIM_INFINITY};
+  if (::setrlimit(RLIMIT_MEMLOCK, &kAll) == 0) return;
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_MEMLOCK, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_MEMLOCK, &limit);
+}
+
 std::string list_layers(const std::vector<Layer>& layers, bool present) {
   std::string list;
   for (const Layer& layer : layers) {

@@ -24,6 +24,9 @@ ipc::Result<std::vector<sandbox::Layer>> isolate(Sandbox sandbox);
 // No file can be written beyond `bytes`, the image's size (or a little, for scratch files). May be raised later.
 ipc::Result<> limit_file_size(std::uint64_t bytes);
 
+// Raises RLIMIT_MEMLOCK as far as this process may: while it is root, for good; otherwise to what it was given.
+void let_memory_be_locked();
+
 // "own network, capabilities dropped, ..." of those that are `present`, or not.
 std::string list_layers(const std::vector<sandbox::Layer>& layers, bool present);
 

@@ -62,6 +62,7 @@ struct EngineNeeds {
   std::uint16_t queues;                                // 1 to virtio::kMaxQueues
   std::uint16_t own_files;                             // places for files of its own
   std::span<const sandbox::RingRule> ring_operations;  // what an io_uring is restricted to
+  std::uint16_t buffers = 0;                           // places for buffers that an io_uring keeps
 };
 
 // How long wait() may take when nothing is there.

@@ -29,7 +29,7 @@ ipc::Result<std::unique_ptr<UringEngine>> UringEngine::create(const EngineNeeds&
   std::unique_ptr<UringEngine> engine(new UringEngine(needs));
   TRY(make_ring(engine->ring_));
   engine->fd_ = ipc::UniqueFd(engine->ring_.ring_fd);
-  TRY(engine->restrict_and_enable(needs.ring_operations));
+  TRY(engine->restrict_and_enable(needs));
   return engine;
 }
 
@@ -39,20 +39,26 @@ UringEngine::~UringEngine() {
   io_uring_queue_exit(&ring_);
 }
 
-ipc::Result<> UringEngine::restrict_and_enable(std::span<const sandbox::RingRule> operations) {
+ipc::Result<> UringEngine::restrict_and_enable(const EngineNeeds& needs) {
   int result = io_uring_register_files_sparse(&ring_, slots());
   if (result != 0) return ipc::failure(-result, "register the io_uring's files");
+  if (needs.buffers > 0) result = io_uring_register_buffers_sparse(&ring_, needs.buffers);
+  if (result != 0) return ipc::failure(-result, "register the io_uring's buffers");
   std::vector<io_uring_restriction> rules;
-  for (const sandbox::RingRule& rule : operations) {
+  for (const sandbox::RingRule& rule : needs.ring_operations) {
     io_uring_restriction& entry = rules.emplace_back();
     entry.opcode = IORING_RESTRICTION_SQE_OP;
     entry.sqe_op = rule.operation;
   }
-  for (const sandbox::RingRule& rule : sandbox::kRingRegister) {
-    io_uring_restriction& entry = rules.emplace_back();
-    entry.opcode = IORING_RESTRICTION_REGISTER_OP;
-    entry.register_op = rule.operation;
-  }
+  const auto allow_to_register = [&](std::span<const sandbox::RingRule> operations) {
+    for (const sandbox::RingRule& rule : operations) {
+      io_uring_restriction& entry = rules.emplace_back();
+      entry.opcode = IORING_RESTRICTION_REGISTER_OP;
+      entry.register_op = rule.operation;
+    }
+  };
+  allow_to_register(sandbox::kRingRegister);
+  if (needs.buffers > 0) allow_to_register(sandbox::kRingRegisterBuffers);
   io_uring_restriction& fixed_files = rules.emplace_back();
   fixed_files.opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED;
   fixed_files.sqe_flags = IOSQE_FIXED_FILE;
@@ -73,6 +79,20 @@ ipc::Result<> UringEngine::set_file(unsigned slot, const ipc::UniqueFd& file) {
 void UringEngine::clear_file(unsigned slot) {
   int none = -1;
   io_uring_register_files_update(&ring_, slot, &none, 1);  // cannot fail for a slot inside the table
+}
+
+ipc::Result<> UringEngine::set_buffer(unsigned place, iovec memory) {
+  const __u64 no_tag = 0;
+  const int result = io_uring_register_buffers_update_tag(&ring_, place, &memory, &no_tag, 1);
+  if (result == -ENOMEM) return ipc::failure(ENOMEM, "more than may be locked (ulimit -l, LimitMEMLOCK=)");
+  if (result != 1) return ipc::failure(result < 0 ? -result : EIO, "register a buffer of the io_uring");
+  return {};
+}
+
+void UringEngine::clear_buffer(unsigned place) {
+  const iovec none{};
+  const __u64 no_tag = 0;
+  io_uring_register_buffers_update_tag(&ring_, place, &none, &no_tag, 1);  // cannot fail for a place of the table
 }
 
 io_uring_sqe* UringEngine::next() {

@@ -31,6 +31,12 @@ class UringEngine final : public Engine {
   void await_room(unsigned slot, Token token) override;
   ipc::Result<std::span<const Event>> wait(Wait wait) override;
 
+  // Keeps `memory`, of at most 1 GiB, in one of EngineNeeds::buffers' places, so that operations on it need not look
+  // its pages up: they are pinned until clear_buffer(), and until the last operation on them has ended. ENOMEM beyond
+  // RLIMIT_MEMLOCK.
+  ipc::Result<> set_buffer(unsigned place, iovec memory);
+  void clear_buffer(unsigned place);
+
   // A new operation, to be prepared on the file in a place, and queue()d before any other call. It goes to
   // the kernel by the next wait(); what it points to must stay until its event.
   io_uring_sqe* next();
@@ -41,7 +47,7 @@ class UringEngine final : public Engine {
 
  private:
   using Engine::Engine;
-  ipc::Result<> restrict_and_enable(std::span<const sandbox::RingRule> operations);
+  ipc::Result<> restrict_and_enable(const EngineNeeds& needs);
   bool kernel_has_news() const;
   int enter(Wait wait);
 

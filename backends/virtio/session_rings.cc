@@ -38,7 +38,9 @@ Result<> Session::set_mem_table(Message& message) {
 Result<> Session::add_mem_reg(Message& message) {
   const MemoryRegion region = message.as<SingleMemoryRegion>()->region;
   if (memory_.add_again(region, message.fds[0])) return {};
-  return memory_.add(region, message.fds[0]);
+  TRY(memory_.add(region, message.fds[0]));
+  device_.use_memory(memory_.memory().mapped());
+  return {};
 }
 
 Result<> Session::rem_mem_reg(Message& message) {
@@ -52,7 +54,9 @@ Result<> Session::rem_mem_reg(Message& message) {
         });
   });
   if (in_use && memory_.last(region)) return failure(EBUSY, "vhost-user: REM_MEM_REG of memory in which a ring runs");
-  return memory_.remove(region);
+  TRY(memory_.remove(region));
+  device_.use_memory(memory_.memory().mapped());
+  return {};
 }
 
 Result<Session::Queues> Session::remake_queues(const MemoryTable& memory) const {
@@ -71,6 +75,7 @@ Result<> Session::move_to(MemoryTable memory) {
   auto queues = TRY(remake_queues(memory));
   memory_ = std::move(memory);
   replace_queues(std::move(queues));
+  device_.use_memory(memory_.memory().mapped());
   return {};
 }
 

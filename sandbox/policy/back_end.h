@@ -33,4 +33,9 @@ inline constexpr RingRule kRingRegister[] = {
     {IORING_REGISTER_FILES_UPDATE2, "the same, as newer liburing asks for it"},
 };
 
+// Beside them, of a ring that keeps guest memory.
+inline constexpr RingRule kRingRegisterBuffers[] = {
+    {IORING_REGISTER_BUFFERS_UPDATE, "guest memory becomes a registered buffer, or is one no more"},
+};
+
 }  // namespace sandbox

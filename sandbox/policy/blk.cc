@@ -32,6 +32,8 @@ Policy with_io(BlkIo io) {
   switch (io) {
     case BlkIo::Ring:
       return kJoined<kRing, kEveryThread, OfRole...>;
+    case BlkIo::PinnedRing:
+      return kJoined<kRing, kRingBuffers, kEveryThread, OfRole...>;
     case BlkIo::RingAndCalls:
       return kJoined<kRing, kCalls, kEveryThread, OfRole...>;
     case BlkIo::Calls:

@@ -38,6 +38,12 @@ inline constexpr Rule kRing[] = {
     {SYS_io_uring_register, "the same, with tags", {on(Slot::Ring), equals(1, IORING_REGISTER_FILES_UPDATE2)}},
 };
 
+inline constexpr Rule kRingBuffers[] = {
+    {SYS_io_uring_register,
+     "guest memory becomes a registered buffer, or is one no more",
+     {on(Slot::Ring), equals(1, IORING_REGISTER_BUFFERS_UPDATE)}},
+};
+
 inline constexpr Rule kEpoll[] = {
     {SYS_epoll_wait, "await kicks and messages", {on(Slot::Ring)}},
     {SYS_epoll_ctl, "a vring's kick eventfd is waited for", {on(Slot::Ring)}},

@@ -299,14 +299,17 @@ bool FakeFrontEnd::acknowledged() {
 bool FakeFrontEnd::greet(const GuestRam& ram, std::uint64_t features) {
   const auto protocol = get(Request::GetProtocolFeatures);
   if (!get(Request::GetFeatures) || !protocol) return false;
+  return send(Request::SetProtocolFeatures, *protocol) && send(static_cast<std::uint32_t>(Request::SetOwner), {}) &&
+         ask(Request::SetFeatures, features | ipc::vhost_user::kProtocolFeaturesBit) && set_memory(ram);
+}
+
+bool FakeFrontEnd::set_memory(const GuestRam& ram) {
   struct {
     ipc::vhost_user::MemoryTableHeader header{1, 0};
     ipc::vhost_user::MemoryRegion region;
   } table{.region = ram.region()};
   const int fd = ram.fd().get();
-  return send(Request::SetProtocolFeatures, *protocol) && send(static_cast<std::uint32_t>(Request::SetOwner), {}) &&
-         ask(Request::SetFeatures, features | ipc::vhost_user::kProtocolFeaturesBit) &&
-         ask(Request::SetMemTable, table, std::span(&fd, 1));
+  return ask(Request::SetMemTable, table, std::span(&fd, 1));
 }
 
 ipc::vhost_user::VringAddr FakeFrontEnd::addresses(const FakeQueue& queue, std::uint32_t index) {

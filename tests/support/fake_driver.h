@@ -168,6 +168,7 @@ class FakeFrontEnd {
 
   // The usual greeting: all protocol features that are offered, `features` of the device's, the RAM.
   bool greet(const GuestRam& ram, std::uint64_t features);
+  bool set_memory(const GuestRam& ram);
   bool start(const FakeQueue& queue, std::uint32_t index) { return start(queue, index, queue.base()); }
   bool start(const FakeQueue& queue, std::uint32_t index, std::uint32_t base);
   // Where the ring is, for SET_VRING_ADDR.

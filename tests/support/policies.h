@@ -30,6 +30,8 @@ inline const std::array kPolicies = {
     NamedPolicy{"blk worker", blk_policy(Role::Worker, BlkIo::Ring)},
     NamedPolicy{"blk worker, memory", blk_policy(Role::Worker, BlkIo::RingAndCalls)},
     NamedPolicy{"blk worker, no io_uring", blk_policy(Role::Worker, BlkIo::Calls)},
+    NamedPolicy{"blk standalone, pinned memory", blk_policy(Role::Standalone, BlkIo::PinnedRing)},
+    NamedPolicy{"blk worker, pinned memory", blk_policy(Role::Worker, BlkIo::PinnedRing)},
     NamedPolicy{"net", net_policy(Role::Monitored, true)},
     NamedPolicy{"net, no io_uring", net_policy(Role::Monitored, false)},
     NamedPolicy{"net standalone", net_policy(Role::Standalone, true)},

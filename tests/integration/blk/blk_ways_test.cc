@@ -20,8 +20,9 @@ constexpr std::uint64_t kFeatures = std::uint64_t{1} << 32 | std::uint64_t{1} <<
                                     std::uint64_t{1} << VIRTIO_BLK_F_WRITE_ZEROES;
 
 struct Guest {
-  explicit Guest(const BlkProgram& program) : Guest(program.connect()) {}
-  explicit Guest(std::unique_ptr<support::FakeFrontEnd> connection) : front_end(std::move(connection)) {
+  explicit Guest(const BlkProgram& program, std::size_t ram_bytes = 16 << 20) : Guest(program.connect(), ram_bytes) {}
+  explicit Guest(std::unique_ptr<support::FakeFrontEnd> connection, std::size_t ram_bytes = 16 << 20)
+      : ram(ram_bytes), front_end(std::move(connection)) {
     for (std::uint16_t i = 0; i < kQueues; ++i) queues.emplace_back(ram, std::uint16_t{64});
     ready = front_end && front_end->greet(ram, kFeatures);
     for (std::uint16_t i = 0; i < kQueues; ++i) ready = ready && front_end->start(queues[i], i);
@@ -44,11 +45,24 @@ struct Guest {
     return std::ranges::all_of(ram.at(request.data, request.bytes), [&](std::byte byte) { return byte == value; });
   }
 
-  support::GuestRam ram{16 << 20};
+  support::GuestRam ram;
   std::vector<support::FakeQueue> queues;
   std::unique_ptr<support::FakeFrontEnd> front_end;
   bool ready = false;
 };
+
+// Whether so much comes to be pinned by the process within kPatience.
+bool pinned_soon(pid_t process, std::size_t bytes) {
+  const std::string right = fmt::format("VmPin:\t{:>8} kB\n", bytes >> 10);
+  const auto end = std::chrono::steady_clock::now() + support::kPatience;
+  while (std::chrono::steady_clock::now() < end) {
+    std::ostringstream status;
+    status << std::ifstream(fmt::format("/proc/{}/status", process)).rdbuf();
+    if (status.str().find(right) != std::string::npos) return true;
+    ::usleep(2'000);
+  }
+  return false;
+}
 
 std::vector<std::string> arguments(const BlkFolder& folder, std::vector<std::string> more) {
   more.insert(more.begin(), {"--socket-path=" + folder.socket(), "--blk-file=" + folder.image(), "--num-queues=4"});
@@ -63,7 +77,9 @@ SCENARIO("blk ways: all engines, caches, ways of waiting and numbers of threads 
                             std::vector<std::string>{"--engine=plain"}, std::vector<std::string>{"--poll=adaptive"},
                             std::vector<std::string>{"--poll=busy"}, std::vector<std::string>{"--threads=3"},
                             std::vector<std::string>{"--threads=4", "--poll=adaptive", "--cpus=0"},
-                            std::vector<std::string>{"--threads=2", "--engine=plain", "--poll=busy"});
+                            std::vector<std::string>{"--threads=2", "--engine=plain", "--poll=busy"},
+                            std::vector<std::string>{"--pin-memory", "--threads=3"},
+                            std::vector<std::string>{"--pin-memory", "--cache=writeback"});
   const BlkFolder folder(kSectors);
   BlkProgram program(folder, arguments(folder, way));
   INFO(way[0] << ": " << folder.logged());
@@ -109,6 +125,39 @@ SCENARIO("blk ways: all engines, caches, ways of waiting and numbers of threads 
 
   program.signal(SIGTERM);
   CHECK(program.exit_status() == 0);
+}
+
+SCENARIO("blk ways: pinned memory is the guest's alone, and given back when it goes", "[blk-ways]") {
+  constexpr std::size_t kBytes = 4 << 20;  // below what anybody may lock
+  const BlkFolder folder(kSectors);
+  BlkProgram program(folder, arguments(folder, {"--pin-memory"}));
+  {
+    Guest guest(program, kBytes);
+    REQUIRE(guest.ready);
+    if (folder.logged_soon("serving").find("pinned memory") == std::string::npos) SKIP_TEST("no io_uring here");
+    CHECK(pinned_soon(program.pid(), kBytes));
+    const BlkRequest read = make_request(guest.ram, VIRTIO_BLK_T_IN, 0, kSector);
+    CHECK(guest.run(read) == VIRTIO_BLK_S_OK);
+    // The same memory in another table: what was pinned for the first is not any more.
+    REQUIRE(guest.front_end->set_memory(guest.ram));
+    CHECK(pinned_soon(program.pid(), kBytes));
+    CHECK(guest.run(read) == VIRTIO_BLK_S_OK);
+  }
+  CHECK(pinned_soon(program.pid(), 0));
+}
+
+SCENARIO("blk ways: memory is pinned as a whole, or a line says why it is not and requests are served", "[blk-ways]") {
+  constexpr std::size_t kBytes = 64 << 20;  // beyond what may usually be locked
+  const BlkFolder folder(kSectors);
+  BlkProgram program(folder, arguments(folder, {"--pin-memory"}));
+  Guest guest(program, kBytes);
+  REQUIRE(guest.ready);
+  if (folder.logged_soon("serving").find("pinned memory") == std::string::npos) SKIP_TEST("no io_uring here");
+  BlkRequest write = make_request(guest.ram, VIRTIO_BLK_T_OUT, 8, kSector);
+  guest.fill(write, std::byte{0x3c});
+  CHECK(guest.run(write) == VIRTIO_BLK_S_OK);
+  const bool refused = folder.logged().find("guest memory is not pinned: more than may be locked") != std::string::npos;
+  CHECK(pinned_soon(program.pid(), refused ? 0 : kBytes));
 }
 
 SCENARIO("blk ways: null:SIZE is a disk that keeps nothing", "[blk-ways]") {
