@@ -35,7 +35,8 @@ std::optional<std::vector<EthernetAddress>> take_table(std::span<const std::byte
 // What GUEST_OFFLOADS_SET may name.
 constexpr std::uint64_t kGuestOffloads = feature_bit(VIRTIO_NET_F_GUEST_CSUM) | feature_bit(VIRTIO_NET_F_GUEST_TSO4) |
                                          feature_bit(VIRTIO_NET_F_GUEST_TSO6) | feature_bit(VIRTIO_NET_F_GUEST_ECN) |
-                                         feature_bit(VIRTIO_NET_F_GUEST_UFO);
+                                         feature_bit(VIRTIO_NET_F_GUEST_UFO) | feature_bit(VIRTIO_NET_F_GUEST_USO4) |
+                                         feature_bit(VIRTIO_NET_F_GUEST_USO6);
 
 // What another process is given beside features, which say the rest.
 struct State {

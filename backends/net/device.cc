@@ -38,9 +38,13 @@ constexpr std::uint64_t kTcp =
                        VIRTIO_NET_F_GUEST_TSO6, VIRTIO_NET_F_GUEST_ECN});
 constexpr std::uint64_t kKernel = kTcp | bits({VIRTIO_NET_F_HOST_UFO, VIRTIO_NET_F_GUEST_UFO});
 
-std::uint64_t features_of(Abilities abilities, const Options& options) {
+constexpr std::uint64_t kLongUdp = bits({VIRTIO_NET_F_HOST_USO, VIRTIO_NET_F_GUEST_USO4, VIRTIO_NET_F_GUEST_USO6});
+
+std::uint64_t features_of(std::span<const std::unique_ptr<Link>> links, Abilities abilities, const Options& options) {
   std::uint64_t features = kAlways;
   if (options.pairs > 1) features |= feature_bit(VIRTIO_NET_F_MQ);
+  if (!links.empty() && std::ranges::all_of(links, [](const auto& link) { return link->long_udp(); }))
+    features |= kLongUdp;
   switch (abilities) {
     case Abilities::Frames:
       return features;
@@ -103,7 +107,7 @@ Device::Device(ipc::UniqueFd attention, std::vector<std::unique_ptr<Link>> links
             .sent = {},
             .limiter = options.limiter,
             .attention = std::move(attention)},
-      features_(features_of(abilities, options)),
+      features_(features_of(card_.links, abilities, options)),
       command_(Control::kMostBytes + 1) {
   std::ranges::copy(options.mac.bytes, config_.mac);
   config_.max_virtqueue_pairs = options.pairs;

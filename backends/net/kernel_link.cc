@@ -25,14 +25,28 @@ using ipc::UniqueFd;
 // Linux's packet sockets know the header of legacy drivers alone, which ends before num_buffers.
 constexpr std::size_t kPacketHeaderBytes = sizeof(virtio_net_hdr);
 
+// Linux takes both or none.
+constexpr unsigned kLongUdp = TUN_F_USO4 | TUN_F_USO6;
+
+bool set_tap_offloads(const UniqueFd& tap, unsigned flags) {
+  return ::ioctl(tap.get(), TUNSETOFFLOAD, flags) == 0;
+}
+
 class KernelLink final : public Link {
  public:
   KernelLink(UniqueFd file, std::size_t header_bytes, bool tap)
-      : file_(std::move(file)), header_bytes_(header_bytes), tap_(tap), buffer_(kMaxFrame) {}
+      : file_(std::move(file)),
+        header_bytes_(header_bytes),
+        tap_(tap),
+        long_udp_(tap && set_tap_offloads(file_, TUN_F_CSUM | kLongUdp)),
+        buffer_(kMaxFrame) {
+    if (long_udp_) set_tap_offloads(file_, 0);
+  }
 
   const UniqueFd& file() const override { return file_; }
   bool headers() const override { return true; }
   bool trusted() const override { return true; }
+  bool long_udp() const override { return long_udp_; }
 
   Sent send(const Outgoing& frame) override {
     std::array<iovec, kMaxParts + 1> parts;
@@ -62,15 +76,16 @@ class KernelLink final : public Link {
     if (accepted.tso6) flags |= TUN_F_TSO6;
     if (accepted.ecn) flags |= TUN_F_TSO_ECN;
     if (accepted.ufo) flags |= TUN_F_UFO;
-    if (accepted.uso4 && accepted.uso6) flags |= TUN_F_USO4 | TUN_F_USO6;
+    if (accepted.uso4 && accepted.uso6) flags |= kLongUdp;
     // A kernel that cannot do all of it does the work itself.
-    if (::ioctl(file_.get(), TUNSETOFFLOAD, flags) != 0) ::ioctl(file_.get(), TUNSETOFFLOAD, 0);
+    if (!set_tap_offloads(file_, flags)) set_tap_offloads(file_, 0);
   }
 
  private:
   const UniqueFd file_;
   const std::size_t header_bytes_;
   const bool tap_;
+  const bool long_udp_;
   std::vector<std::byte> buffer_;
 };
 

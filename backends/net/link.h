@@ -49,6 +49,8 @@ class Link {
   // neither takes nor gives anything but whole frames.
   virtual bool headers() const = 0;
   virtual bool trusted() const = 0;
+  // Both ways, a frame may be several UDP datagrams to be cut (VIRTIO_NET_HDR_GSO_UDP_L4).
+  virtual bool long_udp() const { return false; }
 
   // Never waits. Full: later, once it is writable again. Refused: this frame will never do. Gone: nobody is there. Not
   // while flush() says Full.
