@@ -2,24 +2,19 @@
 #include <signal.h>
 
 #include <iostream>
-#include <thread>
 
 #include "tests/interop/disk.h"
 #include "tests/interop/qemu.h"
 #include "tests/support/catch.h"
 #include "tests/support/folder.h"
+#include "tests/system/network.h"
 
 using namespace interop;
 using Catch::Matchers::Contains;
 using system_test::Command;
-using system_test::Outcome;
-using system_test::run;
+using system_test::host;
 
 namespace {
-
-Outcome host(const std::string& command) {
-  return run({"/bin/busybox", "sh", "-c", command});
-}
 
 // A back end with a tap of its own, which can be killed and come back.
 class Card {
@@ -38,6 +33,7 @@ class Card {
   }
   void kill() { ::kill(program_->pid(), SIGKILL); }
   std::string socket() const { return folder_.file("card"); }
+  std::string file(const std::string& name) const { return folder_.file(name); }
   std::string log() const { return program_->errors(); }
 
  private:
@@ -54,22 +50,16 @@ TEST_CASE("QEMU: a guest's card reaches the host, is killed, and comes back", "[
   Qemu qemu({.card = card.socket(), .packed = packed});
   REQUIRE(qemu.reach_shell());
   INFO(qemu.output() << qemu.errors() << card.log());
-  CHECK(qemu.run("modprobe virtio_net && ip link set eth0 up && ip address add 10.97.0.2/24 dev eth0; echo $?") ==
-        "0\n");
+  CHECK(bring_up(qemu, {"10.97.0.2/24"}));
   CHECK(qemu.run("cat /sys/class/net/eth0/address") == std::string(kMac) + "\n");
-  CHECK(qemu.run("busybox ping -c 1 -W 10 10.97.0.1 >/dev/null; echo $?") == "0\n");
+  CHECK(answers(qemu, "10.97.0.1"));
 
   // 64 MiB each way over TCP.
-  CHECK(qemu.run(
-            "mount -t tmpfs none /mnt; cd /mnt; mkfifo open; busybox nc -l -p 7 >got 0<>open & sleep 1; echo ready") ==
-        "ready\n");
-  REQUIRE(host("head -c 67108864 /dev/urandom | tee /tmp/bhqemu.sent | nc 10.97.0.2 7").status == 0);
-  const std::string sum = host("sha256sum </tmp/bhqemu.sent; rm /tmp/bhqemu.sent").output;
-  CHECK(qemu.run("wait; busybox sha256sum </mnt/got") == sum);
-  Command listener({"/bin/busybox", "sh", "-c", "nc -l -p 9 | sha256sum; echo done"});
-  std::this_thread::sleep_for(Seconds(0.5));
-  CHECK(qemu.run("busybox nc 10.97.0.1 9 </mnt/got; echo sent") == "sent\n");
-  CHECK(listener.read_until("done", Seconds(60)).value_or("") == sum);
+  const std::string sent = card.file("sent");
+  const std::string got = guest_hears(qemu, "head -c 67108864 /dev/urandom | tee " + sent + " | nc 10.97.0.2 7",
+                                      "busybox tee got | busybox sha256sum");
+  CHECK(got == host("sha256sum <" + sent).output);
+  CHECK(host_hears(qemu, "busybox nc 10.97.0.1 9 </mnt/got", "sha256sum") == got);
 
   // Where a packed ring stands QEMU learns from the back end alone, and not from one that was killed.
   for (int i = 0; i < (packed ? 0 : 3); ++i) {

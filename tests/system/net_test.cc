@@ -4,31 +4,36 @@
 #include "tests/support/catch.h"
 #include "tests/system/exit_status.h"
 #include "tests/system/machine.h"
+#include "tests/system/network.h"
 
 using namespace system_test;
 
 namespace {
 
-// The host's side is Debian's BusyBox: one static program.
-Outcome host(const std::string& command) {
-  return run({"/bin/busybox", "sh", "-c", command});
-}
-
 Options with_card(const std::string& card, const std::string& disk = "root.ext4") {
   return {.disk = new_root_disk(disk), .more = {"--net", card}};
 }
 
-// Loads the driver, and gives its interface an address.
 void set_up(Machine& machine, const std::string& address) {
   const bool reached = machine.reach_shell();
   INFO(machine.errors());
   REQUIRE(reached);
-  CHECK(machine.run("modprobe virtio_net && ip link set eth0 up && ip address add " + address + " dev eth0; echo $?") ==
-        "0\n");
+  CHECK(bring_up(machine, {address}));
 }
 
-bool answers(Machine& machine, const std::string& address) {
-  return machine.run("busybox ping -c 1 -W 10 " + address + " >/dev/null; echo $?") == "0\n";
+// A host with an address and a way to others, of both families, as passt takes them over; and a name server.
+void make_uplink() {
+  REQUIRE(host("tunctl -t uplink >/dev/null && ip address add 192.0.2.9/24 dev uplink && ip link set uplink up && "
+               "ip route add default via 192.0.2.1 dev uplink")
+              .status == 0);
+}
+
+// By passt, the host's own addresses are behind the router's.
+void converse(GuestShell& machine) {
+  CHECK_THAT(lease(machine), Catch::Contains("192.0.2.9/"));
+  CHECK(host_hears(machine, "echo from the guest | busybox nc 192.0.2.1 9") == "from the guest\n");
+  // And to the guest, by the port that was asked for.
+  CHECK(guest_hears(machine, "echo from the host | nc 127.0.0.1 2222") == "from the host\n");
 }
 
 }  // namespace
@@ -47,17 +52,10 @@ TEST_CASE("net: by a tap a guest and its host reach one another, and the tap goe
     CHECK(machine.run("dmesg | grep -ci 'virtio_net.*\\(warn\\|err\\|fail\\)'") == "0\n");
 
     // 8 MiB over TCP each way, with what the host's kernel and the driver leave to one another.
-    CHECK(machine.run("cd /root; mkfifo open; busybox nc -l -p 7 >got 0<>open & sleep 1; echo ready") == "ready\n");
-    REQUIRE(host("head -c 8388608 /dev/urandom >/run/sent; nc 10.99.0.2 7 </run/sent").status == 0);
-    const std::string sum = host("sha256sum </run/sent").output;
-    CHECK(machine.run("wait; busybox wc -c </root/got") == "8388608\n");
-    CHECK(machine.run("busybox sha256sum </root/got") == sum);
-    Command listener({"/bin/busybox", "sh", "-c", "nc -l -p 9 | sha256sum; echo done"});
-    usleep(500'000);
-    CHECK(machine.run("busybox nc 10.99.0.1 9 </root/got; echo sent") == "sent\n");
-    const auto received = listener.read_until("done", Seconds(60));
-    REQUIRE(received);
-    CHECK(*received == sum);
+    const std::string got = guest_hears(machine, "head -c 8388608 /dev/urandom | tee /run/sent | nc 10.99.0.2 7",
+                                        "busybox tee got | busybox sha256sum");
+    CHECK(got == host("sha256sum </run/sent").output);
+    CHECK(host_hears(machine, "busybox nc 10.99.0.1 9 </mnt/got", "sha256sum") == got);
 
     // Another's name does not leave.
     CHECK(machine.run(
@@ -99,46 +97,24 @@ TEST_CASE("net: two machines on a cable, whichever comes first, and again", "[sy
 }
 
 TEST_CASE("net: by passt a guest has its host's network, without any right", "[system][net]") {
-  // A host with an address and a way to others, as passt takes them over.
-  REQUIRE(host("tunctl -t uplink >/dev/null && ip address add 192.0.2.9/24 dev uplink && ip link set uplink up && "
-               "ip route add default via 192.0.2.1 dev uplink")
-              .status == 0);
+  make_uplink();
   Machine machine(with_card("user,hostfwd=tcp:2222:7"));
   REQUIRE(machine.reach_shell());
   INFO(machine.errors());
-  CHECK(machine.run("modprobe virtio_net && ip link set eth0 up; echo $?") == "0\n");
-  machine.run(
-      "printf '#!/bin/sh\\n[ \"$1\" = bound ] && ip address add $ip/$mask dev eth0 && ip route add default via "
-      "$router dev eth0\\n' >/root/leased; chmod +x /root/leased");
-  CHECK(machine.run("busybox udhcpc -q -n -t 10 -i eth0 -s /root/leased >/dev/null 2>&1; echo $?") == "0\n");
-  CHECK_THAT(machine.run("ip -4 -o address show eth0"), Catch::Contains("192.0.2.9/"));
-
-  // To the host: its own addresses are behind the router's, as passt maps them.
-  Command listener({"/bin/busybox", "sh", "-c", "nc -l -p 9; echo done"});
-  usleep(500'000);
-  CHECK(machine.run("echo from the guest | busybox nc 192.0.2.1 9; echo sent") == "sent\n");
-  CHECK(listener.read_until("done", Seconds(60)).value_or("") == "from the guest\n");
-
-  // And to the guest, by the port that was asked for.
-  CHECK(machine.run("cd /root; mkfifo open; busybox nc -l -p 7 >got 0<>open & sleep 1; echo ready") == "ready\n");
-  REQUIRE(host("echo from the host | nc 127.0.0.1 2222").status == 0);
-  CHECK(machine.run("wait; cat /root/got") == "from the host\n");
+  CHECK(bring_up(machine, {}));
+  converse(machine);
 
   // It is killed, and comes back by itself.
   REQUIRE(host("killall -9 passt || killall -9 passt.avx2").status == 0);
   CHECK(machine.run("sleep 4; cat /sys/class/net/eth0/carrier") == "1\n");
-  Command again({"/bin/busybox", "sh", "-c", "nc -l -p 9; echo done"});
-  usleep(500'000);
-  CHECK(machine.run("echo once more | busybox nc 192.0.2.1 9; echo sent") == "sent\n");
-  CHECK(again.read_until("done", Seconds(60)).value_or("") == "once more\n");
+  CHECK(host_hears(machine, "echo once more | busybox nc 192.0.2.1 9") == "once more\n");
   CHECK(machine.power_off() == kPoweredOff);
   CHECK(host("pidof passt passt.avx2").status == 1);
 }
 
 TEST_CASE("net: an ordinary user's guest has his host's network by passt", "[system][net]") {
-  REQUIRE(host("tunctl -t uplink >/dev/null && ip address add 192.0.2.9/24 dev uplink && ip link set uplink up && "
-               "ip route add default via 192.0.2.1 dev uplink; chmod 666 /dev/kvm; chmod 755 /root")
-              .status == 0);
+  make_uplink();
+  REQUIRE(host("chmod 666 /dev/kvm; chmod 755 /root").status == 0);
   GuestShell machine({"/usr/bin/setpriv",
                       "--reuid=1000",
                       "--regid=1000",
@@ -162,19 +138,7 @@ TEST_CASE("net: an ordinary user's guest has his host's network by passt", "[sys
   const bool reached = machine.reach_shell();
   INFO(machine.errors());
   REQUIRE(reached);
-  CHECK(machine.run("modprobe virtio_net && ip link set eth0 up; echo $?") == "0\n");
-  machine.run(
-      "mount -t tmpfs none /mnt; printf '#!/bin/sh\\n[ \"$1\" = bound ] && ip address add $ip/$mask dev eth0 && "
-      "ip route add default via $router dev eth0\\n' >/mnt/leased; chmod +x /mnt/leased");
-  CHECK(machine.run("busybox udhcpc -q -n -t 10 -i eth0 -s /mnt/leased >/dev/null 2>&1; echo $?") == "0\n");
-  CHECK_THAT(machine.run("ip -4 -o address show eth0"), Catch::Contains("192.0.2.9/"));
-
-  Command listener({"/bin/busybox", "sh", "-c", "nc -l -p 9; echo done"});
-  usleep(500'000);
-  CHECK(machine.run("echo from the guest | busybox nc 192.0.2.1 9; echo sent") == "sent\n");
-  CHECK(listener.read_until("done", Seconds(60)).value_or("") == "from the guest\n");
-  CHECK(machine.run("cd /mnt; mkfifo open; busybox nc -l -p 7 >got 0<>open & sleep 1; echo ready") == "ready\n");
-  REQUIRE(host("echo from the host | nc 127.0.0.1 2222").status == 0);
-  CHECK(machine.run("wait; cat /mnt/got") == "from the host\n");
+  CHECK(bring_up(machine, {}));
+  converse(machine);
   CHECK(machine.power_off() == kPoweredOff);
 }

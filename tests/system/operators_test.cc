@@ -7,16 +7,12 @@
 #include "tests/support/catch.h"
 #include "tests/system/exit_status.h"
 #include "tests/system/machine.h"
+#include "tests/system/network.h"
 
 using namespace system_test;
 using Catch::Contains;
 
 namespace {
-
-// The host's side is Debian's BusyBox: one static program.
-Outcome host(const std::string& command) {
-  return run({"/bin/busybox", "sh", "-c", command});
-}
 
 const std::string kFolder = "/run/bulkhead/vm1";
 
@@ -40,22 +36,22 @@ void set_up(Machine& machine) {
   const bool reached = machine.reach_shell();
   INFO(machine.errors());
   REQUIRE(reached);
-  CHECK(machine.run("modprobe virtio_net && ip link set eth0 up && ip address add 10.99.0.2/24 dev eth0 && "
-                    "ip -6 address add fd00::2/64 dev eth0 nodad; echo $?") == "0\n");
+  CHECK(bring_up(machine, {"10.99.0.2/24", "fd00::2/64"}));
   REQUIRE(host("ip address add 10.99.0.1/24 dev bhtest; ip -6 address add fd00::1/64 dev bhtest; "
                "echo 0 >/proc/sys/net/ipv6/conf/bhtest/accept_dad; sleep 2")
               .status == 0);
 }
 
-bool answers(Machine& machine, const std::string& address) {
-  return machine.run("busybox ping -c 2 -W 5 " + address + " >/dev/null; echo $?") == "0\n";
-}
-
-// How many frames of the guest were dropped for this reason, as JSON tells.
+// How many frames of the guest were dropped for this reason, as JSON tells of each queue pair's way out.
 std::uint64_t dropped(const std::string& reason) {
   const std::string told = card("stats", {"--once", "--json"}).output;
-  const std::size_t at = told.find("\"" + reason + "\": ");
-  return at == std::string::npos ? 0 : std::stoull(told.substr(at + reason.size() + 4));
+  const std::string key = "\"" + reason + "\": ";
+  INFO(told);
+  REQUIRE_THAT(told, Contains(key));
+  std::uint64_t all = 0;
+  for (std::size_t at = told.find(key); at != std::string::npos; at = told.find(key, at + 1))
+    all += std::stoull(told.substr(at + key.size()));
+  return all;
 }
 
 }  // namespace
@@ -107,14 +103,25 @@ TEST_CASE("operators: what a card's guest forges stays inside, and rates hold", 
   set_up(machine);
   CHECK(answers(machine, "10.99.0.1"));
   CHECK(answers(machine, "fd00::1"));
-  CHECK(dropped("spoofed_mac") + dropped("spoofed_ipv4") + dropped("spoofed_ipv6") + dropped("spoofed_arp") == 0);
-  std::cout << card("stats", {"--once", "--json"}).output;
+  const std::vector<std::string> reasons{"spoof-mac", "spoof-arp", "spoof-ip4", "spoof-ip6", "spoof-nd"};
+  for (const std::string& reason : reasons) CHECK(dropped(reason) == 0);
 
-  // Another's IPv4, by ARP and by datagrams; another's IPv6.
-  machine.run("busybox arping -c 2 -w 3 -s 10.99.0.66 -I eth0 10.99.0.1");
-  machine.run("ip address add 10.99.0.66/24 dev eth0; busybox ping -c 2 -W 1 -I 10.99.0.66 10.99.0.1");
+  // Another's IPv4, by ARP and by datagrams; another's IPv6, and a neighbour's advertisement of it; another's MAC.
+  machine.run("ip address add 10.99.0.66/24 dev eth0; busybox arping -c 2 -w 3 -s 10.99.0.66 -I eth0 10.99.0.1");
+  CHECK(dropped("spoof-arp") > 0);
+  machine.run("busybox ping -c 2 -W 1 -I 10.99.0.66 10.99.0.1");
+  CHECK(dropped("spoof-ip4") > 0);
   machine.run("ip -6 address add fd00::66/64 dev eth0 nodad; busybox ping6 -c 2 -W 1 -I fd00::66 fd00::1");
+  CHECK(dropped("spoof-ip6") > 0);
+  // The host asks who fd00::66 is, and the guest's kernel says that it is.
+  host("ping6 -c 2 -W 1 fd00::66");
+  CHECK(dropped("spoof-nd") > 0);
   CHECK(host("arp -n | grep -c 10.99.0.66").output == "0\n");
+  CHECK_THAT(host("ip -6 neigh show fd00::66").output, !Contains("52:54:00:12:34:56"));
+  const std::string rename = "ip link set eth0 down; ip link set eth0 address ";
+  machine.run(rename + "52:54:00:99:99:99; ip link set eth0 up; busybox ping -c 2 -W 1 10.99.0.1");
+  CHECK(dropped("spoof-mac") > 0);
+  machine.run(rename + "52:54:00:12:34:56; ip link set eth0 up");
   std::cout << card("stats", {"--once", "--json"}).output;
   CHECK(answers(machine, "10.99.0.1"));
 
@@ -167,8 +174,10 @@ TEST_CASE("operators: a card of two queue pairs, IPv6, VLANs, and what ethtool s
             "modprobe 8021q && ip link add link eth0 name eth0.5 type vlan id 5 && ip address add 10.55.0.2/24 dev "
             "eth0.5 && ip link set eth0.5 up; echo $?") == "0\n");
   CHECK(answers(machine, "10.55.0.1"));
+  CHECK(dropped("vlan") == 0);
   CHECK(card("policy", {"--own-mac-only", "--vlans=untagged,7"}).status == 0);
   CHECK_FALSE(answers(machine, "10.55.0.1"));  // no way into another VLAN
+  CHECK(dropped("vlan") > 0);
   CHECK(answers(machine, "10.99.0.1"));
   CHECK(card("policy", {"--own-mac-only", "--vlans=untagged,5"}).status == 0);
   CHECK(answers(machine, "10.55.0.1"));
