@@ -146,8 +146,8 @@ void drop_bounding_set() {
     check(::prctl(PR_CAPBSET_DROP, capability) == 0, "prctl(CAPBSET_DROP)");
 }
 
+// None is permitted, so none is ambient either (capabilities(7)).
 void drop_capabilities() {
-  check(::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) == 0, "prctl(CAP_AMBIENT)");
   __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
   const __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {};
   check(raw(SYS_capset, &header, none), "capset");

@@ -63,6 +63,12 @@ std::string connect_tcp() {
   return outcome(::connect(socket.get(), &address, 16) == 0);
 }
 
+std::string bind_tcp() {
+  const ipc::UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const sockaddr address{.sa_family = AF_INET, .sa_data = {0x20, 0, 0, 0, 0, 0}};
+  return outcome(::bind(socket.get(), &address, 16) == 0);
+}
+
 std::string write_beyond(off_t size) {
   const ipc::UniqueFd file(::memfd_create("file", MFD_CLOEXEC));
   return outcome(::pwrite(file.get(), "x", 1, size) == 1);
@@ -116,6 +122,7 @@ std::string run(const std::string& command, int argc, char** argv) {
   if (command == "make executable") return make_executable();
   if (command == "connect abstract") return connect_abstract();
   if (command == "connect tcp") return connect_tcp();
+  if (command == "bind tcp") return bind_tcp();
   if (command == "write beyond") return write_beyond(1 << 20);
   if (command == "lock down") return lock_down();
   if (command == "dumpable") return std::to_string(::prctl(PR_GET_DUMPABLE));
@@ -130,6 +137,11 @@ std::string run(const std::string& command, int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argc == 2 && std::string_view(argv[1]) == "--layers") {
+    for (const auto& layer : sandbox::layers(sandbox::supported_protections()))
+      if (layer.present) fmt::print("{} {}\n", layer.name, layer.detail);
+    return 0;
+  }
   char command[256];
   for (;;) {
     const ssize_t size = ::recv(sandbox::kControlFd, command, sizeof command, 0);

@@ -1,6 +1,7 @@
 // A probe in a sandbox, and what /proc says about it from outside.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <stdexcept>
@@ -33,6 +34,9 @@ Value must(ipc::Result<Value> result) {
   if (!result) throw std::runtime_error(ipc::describe(result.error()));
   return std::move(*result);
 }
+
+// What `body` returns in a forked process, where it may change what it likes.
+std::string in_fork(const std::function<std::string()>& body);
 
 // May this process make jailed children? The reason if not.
 std::optional<std::string> cannot_jail();

@@ -1,6 +1,12 @@
 // What a child gives up when it seals itself.
 #include "sandbox/seal.h"
 
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
 #include "tests/sandbox/probe_fixture.h"
 #include "tests/support/catch.h"
 
@@ -66,6 +72,44 @@ SCENARIO("seal: Landlock denies TCP", "[seal]") {
   CHECK(probe.ask("connect tcp") == "ENETUNREACH");  // by the empty network namespace
   static_cast<void>(probe.ask("lock down"));
   CHECK(probe.ask("connect tcp") == "EACCES");
+}
+
+SCENARIO("seal: Landlock denies binding to a TCP port", "[seal]") {
+  NEEDS_JAIL;
+  if (sandbox::supported_protections().landlock_abi < 4) SKIP_TEST("this kernel's Landlock has no TCP rights: ABI 4");
+  Probe probe = must(support::spawn_probe(support::probe_program()));
+  CHECK(probe.ask("bind tcp") == "ok");
+  static_cast<void>(probe.ask("lock down"));
+  CHECK(probe.ask("bind tcp") == "EACCES");
+}
+
+// Not in a jail, where nobody else is to be seen: as a back end is that people start by themselves.
+SCENARIO("seal: Landlock keeps signals and abstract sockets inside", "[seal]") {
+  NEEDS_JAIL;
+  if (sandbox::supported_protections().landlock_abi < 6) SKIP_TEST("this kernel's Landlock has no scopes: ABI 6");
+  const ipc::UniqueFd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const sockaddr_un address{.sun_family = AF_UNIX, .sun_path = "\0bulkhead-seal"};
+  const auto* const place = reinterpret_cast<const sockaddr*>(&address);
+  REQUIRE(::bind(listener.get(), place, sizeof address) == 0);
+  REQUIRE(::listen(listener.get(), 2) == 0);
+  const auto attempt = [&] {
+    const ipc::UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const bool connected = ::connect(socket.get(), place, sizeof address) == 0;
+    const bool signalled = ::kill(::getppid(), 0) == 0;
+    return std::string(connected ? "connected " : "not connected ") + (signalled ? "signalled" : "not signalled");
+  };
+  CHECK(support::in_fork(attempt) == "connected signalled");
+  CHECK(support::in_fork([&] { return sandbox::lock_down() ? attempt() : "no lock"; }) ==
+        "not connected not signalled");
+}
+
+SCENARIO("seal: no set-uid program gives a process without a jail what it gave up", "[seal]") {
+  NEEDS_JAIL;
+  CHECK(support::in_fork([] {
+          const int before = ::prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0);
+          if (!sandbox::lock_down()) return std::string("no lock");
+          return std::to_string(before) + std::to_string(::prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0));
+        }) == "01");
 }
 
 SCENARIO("seal: no memory becomes executable", "[seal]") {

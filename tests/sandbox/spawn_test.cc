@@ -16,6 +16,7 @@
 
 using sandbox::ChildProcess;
 using sandbox::Exit;
+using support::in_fork;
 using support::must;
 using support::Probe;
 using support::spawn_probe;
@@ -29,26 +30,6 @@ std::string spawn_error(const ipc::UniqueFd& program, std::optional<sandbox::Ide
 
 std::optional<sandbox::Identity> any_identity() {
   return ::geteuid() == 0 ? std::optional(support::kProbeIdentity) : std::nullopt;
-}
-
-// What `body` returns in a forked process.
-template <class Body>
-std::string in_fork(Body body) {
-  int pipe[2];
-  if (::pipe2(pipe, O_CLOEXEC) != 0) return "pipe2";
-  const ipc::UniqueFd out(pipe[0]);
-  ipc::UniqueFd in(pipe[1]);
-  const pid_t pid = ::fork();
-  if (pid == 0) {
-    const std::string text = body();
-    ::_exit(::write(in.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()) ? 0 : 1);
-  }
-  in = ipc::UniqueFd();
-  std::string text(1024, '\0');
-  const ssize_t size = ::read(out.get(), text.data(), text.size());
-  text.resize(size > 0 ? static_cast<std::size_t>(size) : 0);
-  ::waitpid(pid, nullptr, 0);
-  return text;
 }
 
 // As a login session has it: an ordinary user without any privilege.
