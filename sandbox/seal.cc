@@ -19,6 +19,7 @@ using ipc::Result;
 [[maybe_unused]] constexpr int kSetMdwe = 65;  // PR_SET_MDWE
 constexpr int kGetMdwe = 66;
 [[maybe_unused]] constexpr unsigned long kRefuseExecGain = 1;
+[[maybe_unused]] constexpr int kSetMemoryMerge = 67;  // PR_SET_MEMORY_MERGE, Linux 6.4
 
 constexpr std::uint32_t kAskVersion = 1;  // LANDLOCK_CREATE_RULESET_VERSION
 
@@ -97,6 +98,9 @@ Result<Protections> lock_down() {
   if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return ipc::system_failure("prctl(DUMPABLE)");
   if (protections.deny_write_execute && ::prctl(kSetMdwe, kRefuseExecGain, 0, 0, 0) != 0)
     return ipc::system_failure("prctl(MDWE)");
+  // What a caller may have left us. Shared pages tell one tenant, by the time that a write takes, what another has. A
+  // kernel that does not know it merges what madvise(2) names alone, and no policy has that.
+  if (::prctl(kSetMemoryMerge, 0, 0, 0, 0) != 0 && errno != EINVAL) return ipc::system_failure("prctl(MEMORY_MERGE)");
   if (const LandlockVersion* version = landlock_version(protections.landlock_abi)) TRY(restrict_by_landlock(*version));
   return protections;
 }

@@ -59,7 +59,9 @@ inline constexpr Rule kSession[] = {
      "map the memory table, the in-flight region and the dirty log; allocate; never executable",
      {forbids(2, PROT_EXEC)}},
     {SYS_munmap, "drop an old memory table; free"},
-    {SYS_madvise, "leave guest RAM out of core dumps; give memory back"},
+    {SYS_madvise, "leave guest RAM out of core dumps", {equals(2, MADV_DONTDUMP)}},
+    {SYS_madvise, "map guest RAM in large pages", {equals(2, MADV_HUGEPAGE)}},
+    {SYS_madvise, "give memory back", {equals(2, MADV_DONTNEED)}},
     {SYS_brk, "allocate"},
     {SYS_mremap, "grow a large allocation"},
     {SYS_close, "drop replaced descriptors"},
@@ -85,7 +87,7 @@ inline constexpr Rule kOperators[] = {
 inline constexpr Rule kWorker[] = {
     {SYS_brk, "allocate for a dirty log: all threads share one heap"},
     {SYS_rt_sigprocmask, "the C library, at the thread's end"},
-    {SYS_madvise, "the same: give its stack back"},
+    {SYS_madvise, "the same: give its stack back", {equals(2, MADV_DONTNEED)}},
     {SYS_munmap, "the same"},
     {SYS_exit, "end the thread"},
 };

@@ -87,6 +87,8 @@ MUTANTS = [
            "if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return ipc::system_failure(\"prctl(DUMPABLE)\");"),
     Mutant("deny write and execute", SEAL, "protections.deny_write_execute && ::prctl", "false && ::prctl",
            needs="deny write and execute"),
+    Mutant("no merged pages", SEAL, "::prctl(kSetMemoryMerge, 0, 0, 0, 0) != 0 && errno != EINVAL", "false",
+           needs="merging"),
     Mutant("Landlock", SEAL, "TRY(restrict_by_landlock(*version));", "static_cast<void>(&restrict_by_landlock);",
            needs="Landlock"),
     Mutant("Landlock: files", SEAL, "{6, {(1u << 16) - 1, 3, 3},", "{6, {0, 3, 3},", needs="abstract sockets"),

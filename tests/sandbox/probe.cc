@@ -140,6 +140,8 @@ int main(int argc, char** argv) {
   if (argc == 2 && std::string_view(argv[1]) == "--layers") {
     for (const auto& layer : sandbox::layers(sandbox::supported_protections()))
       if (layer.present) fmt::print("{} {}\n", layer.name, layer.detail);
+    constexpr int kGetMemoryMerge = 68;
+    if (::prctl(kGetMemoryMerge, 0, 0, 0, 0) >= 0) fmt::print("merging of pages, to be turned off\n");
     return 0;
   }
   char command[256];

@@ -112,6 +112,20 @@ SCENARIO("seal: no set-uid program gives a process without a jail what it gave u
         }) == "01");
 }
 
+SCENARIO("seal: no page is shared with another process for having the same content", "[seal]") {
+  NEEDS_JAIL;
+  constexpr int kSetMemoryMerge = 67;
+  constexpr int kGetMemoryMerge = 68;
+  const std::string merged = support::in_fork([] {
+    if (::prctl(kSetMemoryMerge, 1, 0, 0, 0) != 0) return std::string("none");
+    const int before = ::prctl(kGetMemoryMerge, 0, 0, 0, 0);
+    if (!sandbox::lock_down()) return std::string("no lock");
+    return std::to_string(before) + std::to_string(::prctl(kGetMemoryMerge, 0, 0, 0, 0));
+  });
+  if (merged == "none") SKIP_TEST("this kernel does not merge pages of whole processes: Linux 6.4 with KSM");
+  CHECK(merged == "10");
+}
+
 SCENARIO("seal: no memory becomes executable", "[seal]") {
   NEEDS_JAIL;
   if (!sandbox::supported_protections().deny_write_execute) SKIP_TEST("this kernel has no PR_SET_MDWE: Linux 6.3");
