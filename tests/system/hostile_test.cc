@@ -1,66 +1,9 @@
-// A guest that does everything wrong that it can (tests/hostile/payload.cc), and the machine around it.
-#include <signal.h>
-
-#include <algorithm>
-#include <iostream>
-#include <random>
-#include <thread>
+#include "tests/system/hostile.h"
 
 #include "tests/support/catch.h"
-#include "tests/system/exit_status.h"
-#include "tests/system/guest_shell.h"
-#include "tests/system/processes.h"
 
-using namespace system_test;
-using Catch::Matchers::Contains;
-
-namespace {
-
-constexpr Seconds kTime(40);
-constexpr std::uint64_t kGrowthKib = 4096;  // of a process that serves it
-
-std::uint64_t operations(const std::string& output) {
-  const std::size_t last = output.rfind("ops ");
-  return last == std::string::npos ? 0 : std::strtoull(output.c_str() + last + 4, nullptr, 10);
-}
-
-}  // namespace
+using system_test::Seconds;
 
 TEST_CASE("a hostile guest harms nobody: monitor, vcpu-host and back ends live, and do not grow", "[system][hostile]") {
-  const std::string image = work_file("hostile.img");
-  REQUIRE(run({"truncate", "-s", "8M", image}).status == 0);
-  const unsigned seed = std::random_device{}() % 1'000'000;
-  std::cout << "seed=" << seed << "\n";
-  Command machine({bin("bulkhead"), "run", "--kernel", HOSTILE_PAYLOAD, "--memory", "16", "--cmdline",
-                   "seed=" + std::to_string(seed), "--disk", "path=" + image + ",queues=2", "--net", "tap=bhhostile",
-                   "--net", "pair=/run/hostile-cable"});
-  REQUIRE(machine.expect("ops 0", kBoot));
-  const std::vector<Process> before = children_of(machine.pid());
-  REQUIRE(before.size() == 4);
-  std::vector<std::uint64_t> memory;
-  for (const Process& process : before) memory.push_back(own_memory_kib(process.pid));
-  const std::uint64_t monitor_memory = own_memory_kib(machine.pid());
-
-  static_cast<void>(machine.wait(kTime));
-  static_cast<void>(machine.expect("a word that never comes", Seconds(0.1)));  // takes up what was printed
-  const std::uint64_t done = operations(machine.output());
-  std::cout << done << " operations\n";
-  INFO(machine.errors());
-  CHECK(done > 1000);
-  // Nobody has died: the guest may make a back end refuse, at most.
-  for (const Process& process : before) {
-    INFO(process.name);
-    if (process.name == "bulkhead-vcpu-host") CHECK(exists(process));
-  }
-  CHECK_THAT(machine.errors(), !Contains("killed by signal") && !Contains("was lost") && !Contains("crashed"));
-  CHECK(machine.errors().size() < 200'000);
-  for (std::size_t i = 0; i < before.size(); ++i)
-    if (exists(before[i])) CHECK(own_memory_kib(before[i].pid) < memory[i] + kGrowthKib);
-  CHECK(own_memory_kib(machine.pid()) < monitor_memory + kGrowthKib);
-  // And the guest is still at it.
-  CHECK(machine.expect("ops ", Seconds(60)));
-
-  REQUIRE(::kill(machine.pid(), SIGINT) == 0);
-  CHECK(machine.wait(Seconds(10)) == 128 + SIGINT);
-  CHECK(children_of(machine.pid()).empty());
+  system_test::torment(Seconds(120));
 }

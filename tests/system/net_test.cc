@@ -1,5 +1,12 @@
 // A guest's network card, by each way out that `bulkhead run` knows.
+#include <netinet/in.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
 #include <unistd.h>
+
+#include <array>
+#include <thread>
 
 #include "tests/support/catch.h"
 #include "tests/system/exit_status.h"
@@ -21,10 +28,66 @@ void set_up(Machine& machine, const std::string& address) {
   CHECK(bring_up(machine, {address}));
 }
 
-// A host with an address and a way to others, of both families, as passt takes them over; and a name server.
+// On the host's port 53: every name has the address 198.51.100.7 (RFC 1035, 4.1).
+class Resolver {
+ public:
+  Resolver() {
+    const sockaddr_in place{
+        .sin_family = AF_INET, .sin_port = htons(53), .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
+    REQUIRE(::bind(socket_.get(), reinterpret_cast<const sockaddr*>(&place), sizeof place) == 0);
+    thread_ = std::thread([this] { serve(); });
+  }
+  ~Resolver() {
+    ::shutdown(socket_.get(), SHUT_RDWR);
+    thread_.join();
+  }
+  Resolver(const Resolver&) = delete;
+  Resolver& operator=(const Resolver&) = delete;
+
+ private:
+  void serve() {
+    constexpr std::size_t kHeader = 12;
+    // The name of the question, of type A and class IN, for a second: four bytes.
+    constexpr char kAnswer[] = "\xc0\x0c\0\1\0\1\0\0\0\1\0\4\xc6\x33\x64\x07";
+    std::array<char, 512> query{};
+    sockaddr_storage from{};
+    for (;;) {
+      socklen_t length = sizeof from;
+      auto* const sender = reinterpret_cast<sockaddr*>(&from);
+      const ssize_t got = ::recvfrom(socket_.get(), query.data(), query.size(), 0, sender, &length);
+      if (got <= 0) return;
+      if (static_cast<std::size_t>(got) < kHeader + 6) continue;
+      std::string reply(query.data(), static_cast<std::size_t>(got));
+      const bool of_ipv4 = reply.substr(reply.size() - 4) == std::string("\0\1\0\1", 4);
+      reply.replace(2, 10, std::string("\x81\x80\0\1\0\0\0\0\0\0", 10));
+      if (of_ipv4) {
+        reply[7] = 1;
+        reply.append(kAnswer, sizeof kAnswer - 1);
+      }
+      ::sendto(socket_.get(), reply.data(), reply.size(), 0, sender, length);
+    }
+  }
+  const ipc::UniqueFd socket_{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+  std::thread thread_;
+};
+
+// A host with addresses and ways to others, as passt takes them over, and a resolver on itself. Its /etc/resolv.conf is
+// for this test and what it starts.
 void make_uplink() {
   REQUIRE(host("tunctl -t uplink >/dev/null && ip address add 192.0.2.9/24 dev uplink && ip link set uplink up && "
                "ip route add default via 192.0.2.1 dev uplink")
+              .status == 0);
+  // An interface without a carrier does not find a link-local address by itself; passt wants one.
+  REQUIRE(host("echo 0 >/proc/sys/net/ipv6/conf/uplink/accept_dad && ip -6 address add fe80::9/64 dev uplink && "
+               "ip -6 address add 2001:db8::9/64 dev uplink && ip -6 route add default via 2001:db8::1 dev uplink")
+              .status == 0);
+  REQUIRE(host("echo 0 2147483647 >/proc/sys/net/ipv4/ping_group_range").status == 0);  // who may ping, without a right
+  // Places beyond the router.
+  REQUIRE(host("ip address add 203.0.113.5/32 dev lo && ip -6 address add 2001:db8:1::5/128 dev lo").status == 0);
+  REQUIRE(::unshare(CLONE_NEWNS) == 0);
+  REQUIRE(::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0);
+  REQUIRE(host("echo nameserver 127.0.0.1 >/run/resolv.conf; touch /etc/resolv.conf; "
+               "mount -o bind /run/resolv.conf /etc/resolv.conf")
               .status == 0);
 }
 
@@ -34,6 +97,19 @@ void converse(GuestShell& machine) {
   CHECK(host_hears(machine, "echo from the guest | busybox nc 192.0.2.1 9") == "from the guest\n");
   // And to the guest, by the port that was asked for.
   CHECK(guest_hears(machine, "echo from the host | nc 127.0.0.1 2222") == "from the host\n");
+
+  // Names, by the resolver that DHCP told of.
+  CHECK(machine.run("cat /mnt/resolv.conf") == "nameserver 192.0.2.1\n");
+  const Resolver resolver;
+  CHECK_THAT(machine.run("busybox nslookup tenant.test 192.0.2.1"), Catch::Contains("198.51.100.7"));
+  CHECK(answers(machine, "203.0.113.5"));
+
+  // IPv6, by the router's advertisements.
+  CHECK_THAT(machine.run("for i in 1 2 3 4 5 6 7 8 9 10; do ip -6 -o address show dev eth0 scope global | grep -q "
+                         "2001:db8: && break; sleep 1; done; ip -6 -o address show dev eth0 scope global"),
+             Catch::Contains("2001:db8:"));
+  CHECK(answers(machine, "2001:db8:1::5"));
+  CHECK(host_hears(machine, "echo by IPv6 | busybox nc 2001:db8:1::5 9") == "by IPv6\n");
 }
 
 }  // namespace
