@@ -16,6 +16,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +121,7 @@ def run(command, **more):
 class Workshop:
     def __init__(self, build, folder):
         self.build, self.folder = build, folder
+        self.limit = 300.0  # seconds; of mutants: far above what the original takes
         self.programs = {"sandbox_test": "tests/sandbox/sandbox_test", "sandbox_probe": "tests/sandbox/sandbox_probe",
                          "sandbox_unit_test": "tests/unit/sandbox/sandbox_unit_test"}
         self.commands = {target: run(["ninja", "-C", build, "-t", "commands", target]).stdout.splitlines()
@@ -151,9 +153,8 @@ class Workshop:
     def passes(self, test, probe, chosen=""):
         """Whether a test program passes, in file systems and with a host name that are not the caller's."""
         environment = {**os.environ, "BULKHEAD_PROBE": str(probe)}
-        result = run(["unshare", "--mount", "--uts", "--propagation", "private", "timeout", "-s", "KILL", "60", str(test),
-                      *([chosen] if chosen else [])],
-                     env=environment, cwd="/")
+        result = run(["unshare", "--mount", "--uts", "--propagation", "private", "timeout", "-s", "KILL", str(self.limit),
+                      str(test), "--abort", *([chosen] if chosen else [])], env=environment, cwd="/")
         return result.returncode == 0, result.stdout
 
     def caught(self, mutant):
@@ -186,10 +187,12 @@ def main():
     layers = run([build / "tests/sandbox/sandbox_probe", "--layers"]).stdout
     with tempfile.TemporaryDirectory(prefix="bulkhead-mutants-") as folder:
         workshop = Workshop(build, folder)
+        start = time.monotonic()
         for test in ("sandbox_test", "sandbox_unit_test"):
             passed, output = workshop.passes(build / workshop.programs[test], build / workshop.programs["sandbox_probe"])
             if not passed:
                 sys.exit(f"mutants: the original {test} fails:\n{output}")
+        workshop.limit = max(10.0, 2 * (time.monotonic() - start))
         survivors = []
 
         def judge(mutant):
