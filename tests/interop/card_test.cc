@@ -1,47 +1,12 @@
 // QEMU as the front end of a network card: a Debian guest and its host's kernel move data through bulkhead-net.
-#include <signal.h>
+#include "tests/interop/card.h"
 
-#include <iostream>
-
-#include "tests/interop/disk.h"
 #include "tests/interop/qemu.h"
 #include "tests/support/catch.h"
-#include "tests/support/folder.h"
 #include "tests/system/network.h"
 
 using namespace interop;
-using Catch::Matchers::Contains;
-using system_test::Command;
 using system_test::host;
-
-namespace {
-
-// A back end with a tap of its own, which can be killed and come back.
-class Card {
- public:
-  Card() { start(); }
-  void start() {
-    program_.reset();
-    program_ = std::make_unique<Command>(std::vector<std::string>{
-        std::string(std::getenv("BULKHEAD_BIN")) + "/bulkhead-net", "--socket-path=" + socket(), "--tap=bhqemu",
-        "--mac=" + std::string(kMac), "--queue-pairs=" + std::to_string(kQueues),
-        "--control-path=" + folder_.file("control")});
-    for (int i = 0; i < 100 && program_->errors().find("serving") == std::string::npos; ++i)
-      static_cast<void>(program_->wait(Seconds(0.05)));
-    // The tap goes with the process. The guest remembers its address for a while.
-    host("ip link set bhqemu address 02:00:00:00:00:97; ip address add 10.97.0.1/24 dev bhqemu; ip link set bhqemu up");
-  }
-  void kill() { ::kill(program_->pid(), SIGKILL); }
-  std::string socket() const { return folder_.file("card"); }
-  std::string file(const std::string& name) const { return folder_.file(name); }
-  std::string log() const { return program_->errors(); }
-
- private:
-  support::Folder folder_;
-  std::unique_ptr<Command> program_;
-};
-
-}  // namespace
 
 TEST_CASE("QEMU: a guest's card reaches the host, is killed, and comes back", "[interop]") {
   if (::access("/dev/net/tun", R_OK | W_OK) != 0) SKIP_TEST("no right to open /dev/net/tun");
