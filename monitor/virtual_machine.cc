@@ -97,7 +97,7 @@ Result<> VirtualMachine::arm_deadline(int seconds) {
 
 Result<> VirtualMachine::start_vcpu_host() {
   std::size_t descriptors = 64 + 2u * host_.configuration.cpus;
-  for (const auto& device : devices_) descriptors += 12 + device->events().size();
+  for (const auto& device : devices_) descriptors += 11 + device->events().size();
   const sandbox::Limits limits{
       .open_files = descriptors, .file_bytes = kScratchBytes, .threads = 8u + host_.configuration.cpus};
   vcpu_host_ = TRY(Child::start(
