@@ -188,19 +188,18 @@ Result<sandbox::Filter> Device::filter(sandbox::Role role, serve::Group& group, 
   serve::Engine& engine = group.engine();
   slots.set(sandbox::Slot::Ring, engine.fd());
   slots.set(sandbox::Slot::Image, disk_.storage.file()).set(sandbox::Slot::Unaligned, disk_.storage.buffered_file());
-  const bool calls = static_cast<QueueGroup&>(group).plain_store();
-  const auto io = !engine.is_ring() ? sandbox::BlkIo::Calls
-                  : calls           ? sandbox::BlkIo::RingAndCalls
-                  : pins_memory()   ? sandbox::BlkIo::PinnedRing
-                                    : sandbox::BlkIo::Ring;
+  const auto& served = static_cast<QueueGroup&>(group);
+  const auto io = !engine.is_ring()      ? sandbox::BlkIo::Calls
+                  : served.plain_store() ? sandbox::BlkIo::RingAndCalls
+                  : served.pins_memory() ? sandbox::BlkIo::PinnedRing
+                                         : sandbox::BlkIo::Ring;
   return sandbox::Filter::compile(sandbox::blk_policy(role, io), slots);
 }
 
 std::string Device::describe() {
   auto& group = static_cast<QueueGroup&>(groups_->main());
   return fmt::format("{}{}{}, {}", group.engine().is_ring() ? "io_uring" : "epoll",
-                     group.plain_store() ? " and plain calls" : "",
-                     pins_memory() && group.engine().is_ring() && !group.plain_store() ? ", pinned memory" : "",
+                     group.plain_store() ? " and plain calls" : "", group.pins_memory() ? ", pinned memory" : "",
                      disk_.storage.kind() == Storage::Kind::Null ? "no disk at all"
                      : disk_.storage.direct()                    ? "direct I/O"
                                                                  : "page cache");

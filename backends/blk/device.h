@@ -45,7 +45,6 @@ class Device final : public serve::Device {
   Device(Storage storage, const Options& options);
   bool accepted(unsigned feature) const { return (accepted_ & virtio::feature_bit(feature)) != 0; }
   void set_cache(bool on);
-  bool pins_memory() const { return options_.memory == Memory::Pinned; }
   void let_image_go();  // as options_.lock asks, when no ring runs any more
   void take_size();
   // Has the thread that serves queue `index` do `work`.

@@ -29,6 +29,7 @@ class QueueGroup final : public serve::Group {
   static ipc::Result<std::unique_ptr<QueueGroup>> create(const Disk& disk, const Options& options);
   serve::Engine& engine() override { return *engine_; }
   bool plain_store() const { return plain_; }  // disk I/O is made by system calls of this thread
+  bool pins_memory() const { return store_->pins_memory(); }
   ipc::Result<> use_memory(std::span<const iovec> places) { return store_->use_memory(places); }
 
   // As virtio::Device asks. Nothing of the ring is in flight at either.

@@ -122,11 +122,10 @@ ipc::Result<> Storage::go_direct(ipc::UniqueFd direct) {
 
 ipc::Result<> Storage::lock(std::chrono::milliseconds patience) {
   if (kind_ == Kind::Null) return {};
-  const auto locked = ipc::lock_file(file_, read_only() ? ipc::Lock::Shared : ipc::Lock::Exclusive, patience);
-  if (!locked && locked.error().code == EBUSY)
-    return ipc::failure(EBUSY, fmt::format("in use by another process (it is locked){}",
-                                           read_only() ? "" : "; with --read-only several can read it"));
-  if (!locked) return ipc::failure(locked.error().code, "disk image: cannot be locked");
+  auto locked = ipc::lock_file(file_, read_only() ? ipc::Lock::Shared : ipc::Lock::Exclusive, patience);
+  if (!locked && locked.error().code == EBUSY && !read_only())
+    locked.error().context += "; with --read-only several can read it";
+  TRY(std::move(locked));
   TRY(grow());
   return {};
 }

@@ -37,36 +37,40 @@ bool usual(const Storage& storage, std::span<const iovec> parts, std::uint64_t o
 // Guest memory that an io_uring keeps, and where each piece of it is.
 class KeptMemory {
  public:
-  explicit KeptMemory(serve::UringEngine& engine) : engine_(engine) { pieces_.reserve(kStoreBuffers); }
+  explicit KeptMemory(serve::UringEngine& engine) : engine_(engine), pieces_(kStoreBuffers) {}
 
+  // What was kept and still is guest memory stays where it is: operations on it may be prepared. No other memory can
+  // be mapped at its address meanwhile, as this is told of each change. An error: as much as may be is kept.
   ipc::Result<> keep(std::span<const iovec> places) {
-    forget();
-    for (const iovec& place : places) {
-      const std::span<std::byte> memory(static_cast<std::byte*>(place.iov_base), place.iov_len);
-      for (std::size_t from = 0; from < memory.size() && pieces_.size() < kStoreBuffers; from += kPiece) {
-        const auto piece = memory.subspan(from, std::min(kPiece, memory.size() - from));
-        const auto kept = engine_.set_buffer(static_cast<unsigned>(pieces_.size()), {piece.data(), piece.size()});
-        if (!kept) {
-          forget();
-          return kept;
-        }
-        pieces_.push_back(piece);
+    std::vector<iovec> wanted;
+    for (const iovec& place : places)
+      for (std::size_t from = 0; from < place.iov_len && wanted.size() < kStoreBuffers; from += kPiece)
+        wanted.push_back({static_cast<std::byte*>(place.iov_base) + from, std::min(kPiece, place.iov_len - from)});
+    const auto same = [](const iovec& a) {
+      return [&a](const iovec& b) { return a.iov_base == b.iov_base && a.iov_len == b.iov_len; };
+    };
+    for (unsigned place = 0; place < pieces_.size(); ++place)
+      if (pieces_[place].iov_len > 0 && std::ranges::none_of(wanted, same(pieces_[place]))) {
+        engine_.clear_buffer(place);
+        pieces_[place] = {};
       }
+    for (const iovec& piece : wanted) {
+      if (std::ranges::any_of(pieces_, same(piece))) continue;
+      const auto place = std::ranges::find(pieces_, std::size_t{0}, &iovec::iov_len);  // there are enough of them
+      TRY(engine_.set_buffer(static_cast<unsigned>(place - pieces_.begin()), piece));
+      *place = piece;
+      end_ = std::max(end_, static_cast<std::size_t>(place - pieces_.begin()) + 1);
     }
     return {};
-  }
-  void forget() {
-    for (unsigned i = 0; i < pieces_.size(); ++i) engine_.clear_buffer(i);
-    pieces_.clear();
   }
 
   // The place of the piece in which `buffer` lies whole.
   std::optional<std::uint16_t> find(const iovec& buffer) const {
     const auto address = reinterpret_cast<std::uintptr_t>(buffer.iov_base);
-    for (std::size_t i = 0; i < pieces_.size(); ++i) {
-      const std::uintptr_t offset = address - reinterpret_cast<std::uintptr_t>(pieces_[i].data());
-      if (offset < pieces_[i].size() && buffer.iov_len <= pieces_[i].size() - offset)
-        return static_cast<std::uint16_t>(i);
+    for (std::size_t place = 0; place < end_; ++place) {
+      const std::uintptr_t offset = address - reinterpret_cast<std::uintptr_t>(pieces_[place].iov_base);
+      if (offset < pieces_[place].iov_len && buffer.iov_len <= pieces_[place].iov_len - offset)
+        return static_cast<std::uint16_t>(place);
     }
     return std::nullopt;
   }
@@ -74,7 +78,8 @@ class KeptMemory {
  private:
   static constexpr std::size_t kPiece = 1 << 30;  // what io_uring takes as one
   serve::UringEngine& engine_;
-  std::vector<std::span<std::byte>> pieces_;
+  std::vector<iovec> pieces_;  // by place; of no length where there is none
+  std::size_t end_ = 0;        // of the places that were ever needed
 };
 
 class UringStore final : public Store {
@@ -82,13 +87,14 @@ class UringStore final : public Store {
   UringStore(const Storage& storage, serve::UringEngine& engine, Memory memory)
       : storage_(storage),
         engine_(engine),
-        memory_(memory),
-        kept_(engine),
         image_(engine.own_slot(kImageFile)),
-        unaligned_(engine.own_slot(kUnalignedFile)) {}
+        unaligned_(engine.own_slot(kUnalignedFile)) {
+    if (memory == Memory::Pinned) kept_.emplace(engine);
+  }
 
+  bool pins_memory() const override { return kept_.has_value(); }
   ipc::Result<> use_memory(std::span<const iovec> places) override {
-    return memory_ == Memory::Pinned ? kept_.keep(places) : ipc::Result<>();
+    return kept_ ? kept_->keep(places) : ipc::Result<>();
   }
 
   Outcome read(std::span<const iovec> parts, std::uint64_t offset, serve::Token token) override {
@@ -139,7 +145,7 @@ class UringStore final : public Store {
     return static_cast<int>(usual(storage_, parts, offset) ? image_ : unaligned_);
   }
   std::optional<std::uint16_t> kept_place(std::span<const iovec> parts) const {
-    return parts.size() == 1 ? kept_.find(parts[0]) : std::nullopt;
+    return kept_ && parts.size() == 1 ? kept_->find(parts[0]) : std::nullopt;
   }
   Outcome allocate(int mode, std::uint64_t offset, std::uint64_t length, serve::Token token) {
     io_uring_sqe* entry = engine_.next();
@@ -151,8 +157,7 @@ class UringStore final : public Store {
 
   const Storage& storage_;
   serve::UringEngine& engine_;
-  const Memory memory_;
-  KeptMemory kept_;
+  std::optional<KeptMemory> kept_;
   const unsigned image_;
   const unsigned unaligned_;
 };

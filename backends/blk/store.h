@@ -33,6 +33,7 @@ class Store {
   // Guest memory is mapped in these places, and nowhere else: where operations' buffers come from. A store may keep
   // it at hand. An error: it cannot, and does without.
   virtual ipc::Result<> use_memory(std::span<const iovec> /*places*/) { return {}; }
+  virtual bool pins_memory() const { return false; }  // or tries to
 
   virtual Outcome read(std::span<const iovec> parts, std::uint64_t offset, serve::Token token) = 0;
   // `durable`: it outlives a loss of power when it completes.

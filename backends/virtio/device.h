@@ -32,7 +32,8 @@ class Device {
   // What the driver accepted of features(). No ring is running.
   virtual void accept(std::uint64_t features) = 0;
 
-  // Guest memory is mapped in these places from now on, and nowhere else. No chain that is in flight lies elsewhere.
+  // Guest memory is mapped in these places from now on, and nowhere else: told of each change, before another. No chain
+  // that is in flight lies elsewhere.
   virtual void use_memory(std::span<const iovec> /*places*/) {}
 
   // Ring `index` runs: take chains from it, now and at each kick, until stop(). `ring` stays in place.

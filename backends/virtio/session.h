@@ -130,6 +130,7 @@ class Session {
   void reset_rings();
   std::uint16_t index_of(const Vring& ring) const { return static_cast<std::uint16_t>(&ring - rings_.data()); }
   // Running rings go on where they are, in `memory`; nothing changes unless all of them can.
+  void tell_memory() { device_.use_memory(memory_.memory().mapped()); }
   ipc::Result<> move_to(MemoryTable memory);
   using Queues = std::array<std::optional<Queue>, kMaxQueues>;
   // Queues for the running rings as they stand, anew.

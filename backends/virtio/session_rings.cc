@@ -39,7 +39,7 @@ Result<> Session::add_mem_reg(Message& message) {
   const MemoryRegion region = message.as<SingleMemoryRegion>()->region;
   if (memory_.add_again(region, message.fds[0])) return {};
   TRY(memory_.add(region, message.fds[0]));
-  device_.use_memory(memory_.memory().mapped());
+  tell_memory();
   return {};
 }
 
@@ -55,7 +55,7 @@ Result<> Session::rem_mem_reg(Message& message) {
   });
   if (in_use && memory_.last(region)) return failure(EBUSY, "vhost-user: REM_MEM_REG of memory in which a ring runs");
   TRY(memory_.remove(region));
-  device_.use_memory(memory_.memory().mapped());
+  tell_memory();
   return {};
 }
 
@@ -75,7 +75,7 @@ Result<> Session::move_to(MemoryTable memory) {
   auto queues = TRY(remake_queues(memory));
   memory_ = std::move(memory);
   replace_queues(std::move(queues));
-  device_.use_memory(memory_.memory().mapped());
+  tell_memory();
   return {};
 }
 

@@ -146,6 +146,35 @@ SCENARIO("blk ways: pinned memory is the guest's alone, and given back when it g
   CHECK(pinned_soon(program.pid(), 0));
 }
 
+SCENARIO("blk ways: memory that comes later and cannot be pinned leaves what is pinned as it is", "[blk-ways]") {
+  constexpr std::size_t kBytes = 4 << 20;
+  constexpr std::size_t kMore = 64 << 20;  // beyond what may usually be locked
+  const BlkFolder folder(kSectors);
+  BlkProgram program(folder, arguments(folder, {"--pin-memory"}));
+  Guest guest(program, kBytes);
+  REQUIRE(guest.ready);
+  if (folder.logged_soon("serving").find("pinned memory") == std::string::npos) SKIP_TEST("no io_uring here");
+  REQUIRE(pinned_soon(program.pid(), kBytes));
+  std::vector<BlkRequest> reads;
+  for (int i = 0; i < 20; ++i) {
+    reads.push_back(make_request(guest.ram, VIRTIO_BLK_T_IN, 8, 8 * kSector));
+    guest.offer(reads.back(), 0);
+  }
+  guest.queues[0].kick();
+
+  const support::GuestRam more(kMore);
+  const ipc::vhost_user::SingleMemoryRegion slot{0, {1 << 30, kMore, std::uint64_t{1} << 40, 0}};
+  const int fd = more.fd().get();
+  REQUIRE(guest.front_end->ask(ipc::vhost_user::Request::AddMemReg, slot, std::span(&fd, 1)));
+  for (std::size_t i = 0; i < reads.size(); ++i) REQUIRE(guest.queues[0].wait_used());
+  for (const BlkRequest& read : reads) CHECK(guest.ram.object<std::uint8_t>(read.status) == VIRTIO_BLK_S_OK);
+  const bool refused = folder.logged().find("guest memory is not pinned: more than may be locked") != std::string::npos;
+  CHECK(pinned_soon(program.pid(), refused ? kBytes : kBytes + kMore));
+  CHECK(guest.run(make_request(guest.ram, VIRTIO_BLK_T_IN, 0, kSector)) == VIRTIO_BLK_S_OK);
+  REQUIRE(guest.front_end->ask(ipc::vhost_user::Request::RemMemReg, slot));
+  CHECK(pinned_soon(program.pid(), kBytes));
+}
+
 SCENARIO("blk ways: memory is pinned as a whole, or a line says why it is not and requests are served", "[blk-ways]") {
   constexpr std::size_t kBytes = 64 << 20;  // beyond what may usually be locked
   const BlkFolder folder(kSectors);
