@@ -4,70 +4,38 @@
 #include <filesystem>
 #include <fstream>
 
-#include "backends/virtio/features.h"
-#include "ipc/unix_socket.h"
+#include "tests/integration/net/served_card.h"
 #include "tests/support/catch.h"
-#include "tests/support/folder.h"
-#include "tests/support/network.h"
-#include "tests/system/command.h"
 
 using Catch::Matchers::Contains;
 using support::Bytes;
 using support::kCard;
 using support::kPeer;
 using support::make_frame;
-using system_test::Command;
 using system_test::Outcome;
 using system_test::run;
 using system_test::Seconds;
 
 namespace {
 
-std::string program() {
-  return std::string(std::getenv("BULKHEAD_BIN")) + "/bulkhead-net";
-}
-
 std::vector<std::string> with(const std::string& first, const std::vector<std::string>& more) {
-  std::vector<std::string> all{program(), first};
+  std::vector<std::string> all{integration::net_program(), first};
   all.insert(all.end(), more.begin(), more.end());
   return all;
 }
 
-// A back end whose way out is a stream to the test, and a front end with one pair of queues.
-struct Served {
+// A back end whose way out is a stream to the test.
+struct Served : integration::ServedCard {
   Served() { start(); }
 
   void start() {
-    card = std::make_unique<Command>(with("--socket-path=" + folder.file("card"),
-                                          {"--stream-path=" + folder.file("network"), "--mac=52:54:00:01:02:03",
-                                           "--control-path=" + folder.file("control")}));
+    ServedCard::start({"--stream-path=" + folder.file("network"), "--control-path=" + folder.file("control")});
     network = std::make_unique<support::Network>(
         ipc::UniqueFd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC)), false);
-    while (card->errors().find("serving") == std::string::npos && !card->wait(Seconds(0.02))) {
-    }
+    await_service();
   }
+  bool connect() { return ServedCard::connect(virtio::feature_bit(VIRTIO_NET_F_STATUS)); }
 
-  bool connect() {
-    auto socket = ipc::connect_unix(folder.file("card"), SOCK_STREAM);
-    if (!socket) return false;
-    front_end = std::make_unique<support::FakeFrontEnd>(std::move(*socket));
-    queues.clear();
-    for (int i = 0; i < 2; ++i) queues.emplace_back(ram, 64);
-    bool ready = front_end->greet(ram, virtio::kVersion1 | virtio::feature_bit(VIRTIO_NET_F_STATUS));
-    for (std::uint32_t i = 0; i < 2; ++i) ready = ready && front_end->start(queues[i], i);
-    return ready;
-  }
-
-  // The driver sends `frame`; its chain came back.
-  bool transmit(const Bytes& frame) {
-    const std::uint64_t place = ram.allocate(sizeof(net::Header) + frame.size());
-    std::ranges::copy(frame, ram.at(place + sizeof(net::Header), frame.size()).begin());
-    const std::vector<support::Descriptor> parts{
-        {place, static_cast<std::uint32_t>(sizeof(net::Header) + frame.size())}};
-    queues[1].offer(queues[1].link(parts));
-    queues[1].kick();
-    return queues[1].wait_used().has_value();
-  }
   bool passes(const Bytes& frame) { return transmit(frame) && network->receive() == frame; }
   bool drops(const Bytes& frame) { return transmit(frame) && network->silent(); }
 
@@ -77,13 +45,8 @@ struct Served {
     return run(with(command, all));
   }
 
-  support::Folder folder;
   ipc::UniqueFd listener = support::listen_on(folder.file("network"));
-  std::unique_ptr<Command> card;
   std::unique_ptr<support::Network> network;
-  support::GuestRam ram{4 << 20};
-  std::unique_ptr<support::FakeFrontEnd> front_end;
-  std::vector<support::FakeQueue> queues;
 };
 
 }  // namespace

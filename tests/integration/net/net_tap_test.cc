@@ -8,18 +8,12 @@
 #include <sys/ioctl.h>
 
 #include "backends/net/checksum.h"
-#include "backends/virtio/features.h"
-#include "ipc/unix_socket.h"
+#include "tests/integration/net/served_card.h"
 #include "tests/support/catch.h"
-#include "tests/support/folder.h"
-#include "tests/support/network.h"
-#include "tests/system/command.h"
 
 using support::Bytes;
 using support::kCard;
 using support::kPeer;
-using system_test::Command;
-using system_test::Seconds;
 using virtio::feature_bit;
 
 namespace {
@@ -69,24 +63,14 @@ bool configure(const ipc::UniqueFd& socket) {
 }
 
 // A card on a tap, the driver behind it, and a UDP socket of the host's on port 2000.
-struct Tapped {
+struct Tapped : integration::ServedCard {
   // Why there can be none here; empty: there is one.
-  std::string start(std::uint64_t features) {
+  std::string start(std::uint64_t wanted) {
     if (::unshare(CLONE_NEWNET) != 0) return "a network of its own needs root";
     if (::access("/dev/net/tun", R_OK | W_OK) != 0) return "no /dev/net/tun";
-    card = std::make_unique<Command>(std::vector<std::string>{
-        std::string(std::getenv("BULKHEAD_BIN")) + "/bulkhead-net", "--socket-path=" + folder.file("card"),
-        "--tap=" + std::string(kTap), "--mac=52:54:00:01:02:03"});
-    while (card->errors().find("serving") == std::string::npos && !card->wait(Seconds(0.02))) {
-    }
-    auto socket = ipc::connect_unix(folder.file("card"), SOCK_STREAM);
-    REQUIRE(socket);
-    front_end = std::make_unique<support::FakeFrontEnd>(std::move(*socket));
-    for (int i = 0; i < 2; ++i) queues.emplace_back(ram, 64);
-    offered = front_end->get(ipc::vhost_user::Request::GetFeatures).value_or(0);
-    bool ready = front_end->greet(ram, virtio::kVersion1 | (offered & features));
-    for (std::uint32_t i = 0; i < 2; ++i) ready = ready && front_end->start(queues[i], i);
-    REQUIRE(ready);
+    ServedCard::start({"--tap=" + std::string(kTap)});
+    await_service();
+    REQUIRE(connect(wanted));
     udp = ipc::UniqueFd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     REQUIRE(configure(udp));
     const sockaddr_in own = address("10.0.0.1", kPort);
@@ -96,14 +80,6 @@ struct Tapped {
     return offered & feature_bit(VIRTIO_NET_F_HOST_USO) ? "" : "this kernel's taps take no long UDP frames (Linux 6.2)";
   }
 
-  void transmit(const net::Header& header, const Bytes& frame) {
-    const std::uint64_t place = ram.allocate(sizeof header + frame.size());
-    ram.object<net::Header>(place) = header;
-    std::ranges::copy(frame, ram.at(place + sizeof header, frame.size()).begin());
-    const std::vector<support::Descriptor> parts{{place, static_cast<std::uint32_t>(sizeof header + frame.size())}};
-    queues[1].offer(queues[1].link(parts));
-    queues[1].kick();
-  }
   std::uint64_t offer_buffer() {
     constexpr std::uint32_t kBytes = 8192;
     const std::uint64_t place = ram.allocate(kBytes);
@@ -124,12 +100,6 @@ struct Tapped {
     return 0;
   }
 
-  support::Folder folder;
-  std::unique_ptr<Command> card;
-  support::GuestRam ram{4 << 20};
-  std::unique_ptr<support::FakeFrontEnd> front_end;
-  std::vector<support::FakeQueue> queues;
-  std::uint64_t offered = 0;
   ipc::UniqueFd udp;
 };
 
@@ -159,7 +129,7 @@ SCENARIO("net tap: one long UDP frame of the driver's is as many datagrams as it
   header.hdr_len = kPayload;
   header.csum_start = kUdp;
   header.csum_offset = 6;
-  net.transmit(header, make_long_datagram(2500));
+  REQUIRE(net.transmit(make_long_datagram(2500), header));
   std::array<char, 4096> datagram{};
   for (const ssize_t right : {1000, 1000, 500})
     CHECK(::recv(net.udp.get(), datagram.data(), datagram.size(), 0) == right);
