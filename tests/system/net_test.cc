@@ -71,11 +71,13 @@ class Resolver {
   std::thread thread_;
 };
 
-// A host with addresses and ways to others, as passt takes them over, and a resolver on itself. Its /etc/resolv.conf is
-// for this test and what it starts.
+// A host with addresses and ways to others, as passt takes them over, and a resolver on itself: a network and a
+// /etc/resolv.conf of this test's own, which go with it.
 void make_uplink() {
-  REQUIRE(host("tunctl -t uplink >/dev/null && ip address add 192.0.2.9/24 dev uplink && ip link set uplink up && "
-               "ip route add default via 192.0.2.1 dev uplink")
+  REQUIRE(::unshare(CLONE_NEWNS | CLONE_NEWNET) == 0);
+  REQUIRE(::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0);
+  REQUIRE(host("ip link set lo up && tunctl -t uplink >/dev/null && ip address add 192.0.2.9/24 dev uplink && "
+               "ip link set uplink up && ip route add default via 192.0.2.1 dev uplink")
               .status == 0);
   // An interface without a carrier does not find a link-local address by itself; passt wants one.
   REQUIRE(host("echo 0 >/proc/sys/net/ipv6/conf/uplink/accept_dad && ip -6 address add fe80::9/64 dev uplink && "
@@ -84,8 +86,6 @@ void make_uplink() {
   REQUIRE(host("echo 0 2147483647 >/proc/sys/net/ipv4/ping_group_range").status == 0);  // who may ping, without a right
   // Places beyond the router.
   REQUIRE(host("ip address add 203.0.113.5/32 dev lo && ip -6 address add 2001:db8:1::5/128 dev lo").status == 0);
-  REQUIRE(::unshare(CLONE_NEWNS) == 0);
-  REQUIRE(::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0);
   REQUIRE(host("echo nameserver 127.0.0.1 >/run/resolv.conf; touch /etc/resolv.conf; "
                "mount -o bind /run/resolv.conf /etc/resolv.conf")
               .status == 0);
