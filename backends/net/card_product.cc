@@ -40,9 +40,29 @@ Result<std::unique_ptr<serve::Device>> CardProduct::make_device(limits::Limiter&
   options.limiter = &limiter;
   options.telemetry = &telemetry;
   auto device = TRY(Device::create(std::exchange(links_, {}), shown_.abilities, options));
-  device->on_link_lost(shown_.lost);
+  device->on_link_lost([this] { lost(); });
   device_ = device.get();
   return device;
+}
+
+void CardProduct::lost() {
+  if (redialler_) redialler_->ask();
+  shown_.lost();
+}
+
+Result<> CardProduct::watch(ipc::EventLoop& events, Reconfigure reconfigure) {
+  if (!redialler_) return {};
+  return events.watch(redialler_->line(), [this, &events, reconfigure] {
+    const auto linked = [&]() -> Result<> {
+      std::vector<std::unique_ptr<Link>> links;
+      ipc::UniqueFd stream = TRY(redialler_->connection());
+      links.push_back(TRY(make_stream_link(std::move(stream), shown_.headers)));
+      return reconfigure([&] { return device_->set_links(std::move(links)); });
+    }();
+    if (linked) return serve::say("the other end is back: the link is up");
+    events.unwatch(redialler_->line());
+    serve::say(ipc::describe(linked.error()));
+  });
 }
 
 std::string CardProduct::describe() const {
@@ -68,12 +88,15 @@ Result<bool> CardProduct::change(schema::ControlRequest::Reader request) {
 
 Result<std::unique_ptr<program::Product>> open_card(const CommandLine& command) {
   auto links = TRY(open_links(command));
-  return std::make_unique<CardProduct>(
-      ShownCard{.options = command.options,
-                .abilities = abilities_of(command.way),
-                .way = describe(command),
-                .lost = [] { serve::say("the other end has gone: the link is down"); }},
-      std::move(links));
+  const bool cable = command.way == Way::CablePath;
+  std::optional<Redialler> redialler;
+  if (cable || command.way == Way::StreamPath) redialler = TRY(Redialler::start(command.name));
+  return std::make_unique<CardProduct>(ShownCard{.options = command.options,
+                                                 .abilities = abilities_of(command.way),
+                                                 .way = describe(command),
+                                                 .lost = [] { serve::say("the other end has gone: the link is down"); },
+                                                 .headers = cable},
+                                       std::move(links), std::move(redialler));
 }
 
 program::Commands card_commands() {

@@ -3,6 +3,7 @@
 
 #include "backends/net/command_line.h"
 #include "backends/net/device.h"
+#include "backends/net/redialler.h"
 #include "backends/program/control_commands.h"
 #include "backends/program/product.h"
 
@@ -14,12 +15,14 @@ struct ShownCard {
   Abilities abilities;
   std::string way;             // where frames go, for people
   std::function<void()> lost;  // called when the other end has gone
+  bool headers;                // of a stream that is connected again: make_stream_link()
 };
 
 class CardProduct final : public program::Product {
  public:
-  CardProduct(ShownCard card, std::vector<std::unique_ptr<Link>> links)
-      : shown_(std::move(card)), links_(std::move(links)) {}
+  // With a `redialler` a stream that ends is replaced by what it connects.
+  CardProduct(ShownCard card, std::vector<std::unique_ptr<Link>> links, std::optional<Redialler> redialler = {})
+      : shown_(std::move(card)), links_(std::move(links)), redialler_(std::move(redialler)) {}
 
   ipc::Result<telemetry::Segment> make_telemetry() const override;
   ipc::Result<std::unique_ptr<serve::Device>> make_device(limits::Limiter& limiter,
@@ -28,13 +31,17 @@ class CardProduct final : public program::Product {
   void describe(ipc::schema::BackendStatus::Builder status) const override;
   ipc::Result<bool> change(ipc::schema::ControlRequest::Reader request) override;
   ipc::Result<bool> refresh() override { return false; }  // there is nothing that could have changed
+  ipc::Result<> watch(ipc::EventLoop& events, Reconfigure reconfigure) override;
 
   Device& device() { return *device_; }  // after make_device()
 
  private:
+  void lost();
+
   const ShownCard shown_;
   std::vector<std::unique_ptr<Link>> links_;  // until there is a device
-  Device* device_ = nullptr;                  // whoever serves it owns it
+  std::optional<Redialler> redialler_;
+  Device* device_ = nullptr;  // whoever serves it owns it
 };
 
 // Opens the way out. Errors name it.

@@ -23,6 +23,10 @@ void Operation::begin(serve::Server& server, std::vector<sandbox::Layer> layers)
   layers_ = std::move(layers);
 }
 
+Result<> Operation::watch(ipc::EventLoop& events) {
+  return product_->watch(events, [this](const auto& change) { return server_->reconfigure(change); });
+}
+
 void Operation::connected(bool yes) {
   connected_ = yes;
   if (yes) ++connections_;

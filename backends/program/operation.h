@@ -22,6 +22,8 @@ class Operation final : public Controlled {
   ipc::Result<std::unique_ptr<serve::Device>> make_device();
   // `server` is borrowed, and has that device.
   void begin(serve::Server& server, std::vector<sandbox::Layer> layers);
+  // Before the filters: what the product waits for is part of `events`, whose callbacks come after begin().
+  ipc::Result<> watch(ipc::EventLoop& events);
 
   void connected(bool yes);  // a front end has come, or gone
   std::string describe() const { return product_->describe(); }

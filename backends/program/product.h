@@ -8,6 +8,7 @@
 #include "backends/program/common_options.h"
 #include "backends/serve/device.h"
 #include "backends/telemetry/segment.h"
+#include "ipc/event_loop.h"
 #include "ipc/schema/backend_control.capnp.h"
 
 namespace program {
@@ -32,6 +33,11 @@ class Product {
   // meanwhile. True if the configuration space has changed; EOPNOTSUPP for what it does not know.
   virtual ipc::Result<bool> change(ipc::schema::ControlRequest::Reader request) = 0;
   virtual ipc::Result<bool> refresh() = 0;
+
+  // What else it waits for: it is called back when there is a device. `change` changes the device while no thread
+  // serves it; true: the configuration space has changed.
+  using Reconfigure = std::function<ipc::Result<>(const std::function<ipc::Result<bool>()>& change)>;
+  virtual ipc::Result<> watch(ipc::EventLoop& /*events*/, Reconfigure /*reconfigure*/) { return {}; }
 };
 
 }  // namespace program

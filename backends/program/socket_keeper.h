@@ -12,8 +12,7 @@ namespace program {
 // where we are killed it removes nothing, as a successor may be listening there already.
 class SocketKeeper {
  public:
-  // Before any thread is started and any signal handled. `path` is bound. Errors: those of open(2),
-  // socketpair(2), fork(2).
+  // Before any thread is started and any signal handled. `path` is bound. Errors: those of open(2) and start_helper().
   static ipc::Result<SocketKeeper> start(const std::string& path);
 
   // Has the path removed, if it still is the socket that it was, and returns when that is done.

@@ -89,6 +89,7 @@ Result<> Standalone::seal() {
   auto layers = TRY(isolate(common_.sandbox));
   if (operators_) control_ = TRY(serve_operators(operators_->socket(), events_, operation_));
   TRY(events_.watch(signals_, [this] { obey_signals(); }));
+  TRY(operation_.watch(events_));
   auto device = TRY(operation_.make_device());
   server_ = TRY(serve::Server::create(std::move(device), common_.sealing, events_.fd()));
   server_->on_control([this] { return attend(); });

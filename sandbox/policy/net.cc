@@ -28,9 +28,19 @@ constexpr Rule kTaps[] = {
 };
 
 constexpr Rule kRelinking[] = {
-    {SYS_getsockopt,
-     "is what the monitor gives for a lost link a stream?",
-     {equals(1, SOL_SOCKET), equals(2, SO_TYPE)}},
+    {SYS_getsockopt, "is what is given for a lost link a stream?", {equals(1, SOL_SOCKET), equals(2, SO_TYPE)}},
+};
+
+constexpr Rule kRedialTable[] = {
+    {SYS_write, "say that it is ready"},
+    {SYS_read, "wait until a connection is asked for, or who asks has gone"},
+    {SYS_poll, "wait a while before the next attempt, or until who asks has gone"},
+    {SYS_socket, "a connection in place of the lost one", {equals(0, AF_UNIX)}},
+    {SYS_connect, "to the path that it was told before it was sealed"},
+    {SYS_sendmsg, "give it away"},
+    {SYS_close, "nobody listens there, or it is given away"},
+    {SYS_restart_syscall, "go on with a wait that a stop signal interrupted"},
+    {SYS_exit_group, "end"},
 };
 
 template <const auto&... OfRole>
@@ -41,12 +51,14 @@ Policy with_engine(bool ring) {
 
 }  // namespace
 
+constinit const Policy kRedialPolicy = kRedialTable;
+
 Policy net_policy(Role role, bool ring) {
   switch (role) {
     case Role::Monitored:
       return with_engine<kSession, kTaps, kRelinking, kOperators>(ring);
     case Role::Standalone:
-      return with_engine<kSession, kTaps, kListening, kOperators>(ring);
+      return with_engine<kSession, kTaps, kRelinking, kListening, kOperators>(ring);
     case Role::Worker:
       return with_engine<kWorkersFrames, kWorker>(ring);
   }

@@ -39,6 +39,7 @@ inline const std::array kPolicies = {
     NamedPolicy{"net worker", net_policy(Role::Worker, true)},
     NamedPolicy{"net worker, no io_uring", net_policy(Role::Worker, false)},
     NamedPolicy{"keeper", sandbox::kKeeperPolicy},
+    NamedPolicy{"redial", sandbox::kRedialPolicy},
     NamedPolicy{"vcpu", sandbox::kVcpuPolicy},
     NamedPolicy{"event loop", sandbox::kEventLoopPolicy},
 };

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "tests/integration/net/served_card.h"
 #include "tests/support/catch.h"
@@ -26,13 +27,17 @@ std::vector<std::string> with(const std::string& first, const std::vector<std::s
 
 // A back end whose way out is a stream to the test.
 struct Served : integration::ServedCard {
-  Served() { start(); }
+  explicit Served(bool headers = false) : cable(headers) { start(); }
 
   void start() {
-    ServedCard::start({"--stream-path=" + folder.file("network"), "--control-path=" + folder.file("control")});
-    network = std::make_unique<support::Network>(
-        ipc::UniqueFd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC)), false);
+    ServedCard::start({(cable ? "--cable-path=" : "--stream-path=") + folder.file("network"),
+                       "--control-path=" + folder.file("control")});
+    accept();
     await_service();
+  }
+  void accept() {
+    network = std::make_unique<support::Network>(
+        ipc::UniqueFd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC)), cable);
   }
   bool connect() { return ServedCard::connect(virtio::feature_bit(VIRTIO_NET_F_STATUS)); }
 
@@ -45,6 +50,15 @@ struct Served : integration::ServedCard {
     return run(with(command, all));
   }
 
+  bool says_link(const std::string& state) const {
+    for (int i = 0; i < 100; ++i) {
+      if (ask("status").output.find("link " + state) != std::string::npos) return true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+    return false;
+  }
+
+  const bool cable;
   ipc::UniqueFd listener = support::listen_on(folder.file("network"));
   std::unique_ptr<support::Network> network;
 };
@@ -117,6 +131,45 @@ SCENARIO("net alone: limits hold, and what they hold back is not lost", "[net-st
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   // 50 beyond the burst take at least half a second: never faster, whatever the machine does meanwhile.
   CHECK(took.count() >= 0.48);
+}
+
+SCENARIO("net alone: a stream that ends takes the link down, and it is connected again when somebody listens there",
+         "[net-standalone]") {
+  Served net(GENERATE(false, true));
+  const Bytes frame = make_frame(100, kPeer, kCard);
+  REQUIRE(net.connect());
+  REQUIRE(net.passes(frame));
+  GIVEN("a network that has gone for a moment") {
+    net.network.reset();
+    net.accept();
+  }
+  GIVEN("one that ends every connection at once, and then no more") {
+    for (int i = 0; i < 2; ++i) {
+      net.network.reset();
+      net.accept();
+    }
+  }
+  GIVEN("one that has gone with its path") {
+    net.listener = ipc::UniqueFd();
+    net.network.reset();
+    std::filesystem::remove(net.folder.file("network"));
+    CHECK(net.says_link("down"));
+    CHECK(net.transmit(frame));  // a driver's buffers come back meanwhile
+    net.listener = support::listen_on(net.folder.file("network"));
+    net.accept();
+  }
+  GIVEN("no front end when it goes") {
+    net.front_end.reset();
+    net.network.reset();
+    REQUIRE(net.connect());
+    net.accept();
+  }
+  CHECK(net.says_link("up"));
+  CHECK(net.passes(frame));
+  REQUIRE(::kill(net.card->pid(), SIGTERM) == 0);
+  CHECK(net.card->wait(Seconds(10)) == 0);
+  CHECK_THAT(net.card->errors(),
+             Contains("the other end has gone: the link is down") && Contains("the other end is back: the link is up"));
 }
 
 SCENARIO("net alone: it ends when asked, comes back when killed, and serves one front end after the other",

@@ -1,0 +1,48 @@
+#include "backends/program/helper.h"
+
+#include <linux/close_range.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
+namespace program {
+namespace {
+
+// Close-on-exec is no help without an exec. `low` is below `high`, and may be -1.
+void close_others(int low, int high) {
+  if (low > 0) ::syscall(SYS_close_range, 0, low - 1, 0);
+  if (high - low > 1) ::syscall(SYS_close_range, low + 1, high - 1, 0);
+  ::syscall(SYS_close_range, high + 1, ~0u, 0);
+}
+
+[[noreturn]] void become(const Helper& helper, const ipc::UniqueFd& line) {
+  const int kept = helper.kept != nullptr ? helper.kept->get() : -1;
+  close_others(std::min(kept, line.get()), std::max(kept, line.get()));
+  ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+  const char ready = 1;
+  if (sandbox::enter_filter(helper.policy, helper.slots) && ::write(line.get(), &ready, 1) == 1) helper.work(line);
+  ::_exit(0);
+}
+
+}  // namespace
+
+ipc::Result<ipc::UniqueFd> start_helper(const Helper& helper) {
+  std::array<int, 2> ends{};
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) return ipc::system_failure("socketpair");
+  ipc::UniqueFd ours(ends[0]);
+  ipc::UniqueFd theirs(ends[1]);
+  const pid_t child = ::fork();
+  if (child < 0) return ipc::system_failure("start " + helper.what);
+  if (child == 0) become(helper, theirs);
+  theirs = ipc::UniqueFd();
+  char ready = 0;
+  if (::read(ours.get(), &ready, 1) != 1) return ipc::failure(EPERM, "seal " + helper.what);
+  return ours;
+}
+
+}  // namespace program
