@@ -32,7 +32,8 @@ Result<std::unique_ptr<Child>> Child::start(ipc::EventLoop& loop, const std::str
                           .control = std::move(pair.theirs),
                           .log = TRY(child->log_.open()),
                           .identity = identity,
-                          .limits = limits};
+                          .limits = limits,
+                          .cgroup = program.cgroup};
   child->process_ = TRY(sandbox::spawn(std::move(spec)));
   Child* self = child.get();
   TRY(loop.watch(self->channel_.socket(), [self] { self->receive(); }));

@@ -16,6 +16,7 @@ namespace monitor {
 struct Program {
   std::string name;  // what it is called in the list of processes
   ipc::UniqueFd file;
+  const ipc::UniqueFd* cgroup = nullptr;  // that its processes are in; none: the monitor's
 };
 
 class Child {

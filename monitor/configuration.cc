@@ -21,6 +21,7 @@ constexpr std::size_t kMaxNameBytes = 64;
 constexpr std::size_t kMaxSerialBytes = 20;  // virtio 1.2, 5.2.6.1: VIRTIO_BLK_ID_BYTES
 constexpr std::size_t kMaxCmdlineBytes = 2047;
 constexpr std::uint32_t kMinMemoryMib = 16;
+constexpr std::uint32_t kBesideRamMib = 64;
 constexpr std::uint16_t kDefaultQueueLimit = 16;
 constexpr std::uint16_t kMaxVirtioId = 63;  // PCI device ids of modern devices are 0x1040 + id, up to 0x107f
 constexpr std::size_t kMaxDevices = 31;     // slots of the PCI bus beside the host bridge
@@ -116,6 +117,12 @@ Result<Configuration> check(schema::Machine::Reader machine) {
   result.control = std::string(machine.getControl());
   for (const auto layer : machine.getIsolation().getRequire()) result.required.push_back(layer);
   result.landlock_abi = machine.getIsolation().getLandlockAbi();
+  const auto limits = machine.getLimits();
+  result.limits = {limits.getMemoryMib(), limits.getProcesses(), limits.getCpuPercent(), limits.getIoWeight()};
+  if (result.limits.memory_mib != 0 && result.limits.memory_mib < std::uint64_t{result.memory_mib} + kBesideRamMib)
+    return invalid(fmt::format("limits: {} MiB of memory, at least the guest's {} and {} for its processes are right",
+                               result.limits.memory_mib, result.memory_mib, kBesideRamMib));
+  result.cgroup = std::string(limits.getCgroup());
   return result;
 }
 

@@ -11,6 +11,7 @@
 #include "ipc/ethernet_address.h"
 #include "ipc/schema/machine.capnp.h"
 #include "ipc/unique_fd.h"
+#include "sandbox/cgroup.h"
 
 namespace monitor {
 
@@ -75,6 +76,8 @@ struct Configuration {
   std::string control;  // folder; empty: none
   std::vector<ipc::schema::Isolation::Layer> required;
   int landlock_abi = 0;  // at least
+  sandbox::CgroupLimits limits;
+  std::string cgroup;  // in which the machine's own is made; empty: the usual one
 };
 
 // EINVAL with one line that names the field and what would be right.

@@ -196,7 +196,7 @@ Result<> Device::connection_replaced(schema::BackEndReplacement::Reader replacem
 Result<> Device::restart(UniqueFd program) {
   if (!child_)
     return failure(EOPNOTSUPP, fmt::format("{}: its back end is another program's, or being replaced", plan_.name));
-  if (program) trial_ = Trial{.program = {.name = own_->name, .file = std::move(program)}};
+  if (program) trial_ = Trial{.program = {own_->name, std::move(program), own_->cgroup}};
   cause_ = "asked by the operator";
   child_->kill();
   return {};

@@ -78,7 +78,7 @@ Result<UniqueFd> take_signals() {
 }
 
 // The children's programs lie beside our own.
-Result<Programs> find_programs(bool has_cards) {
+Result<Programs> find_programs(bool has_cards, const UniqueFd* cgroup) {
   std::string folder(4096, '\0');
   const ssize_t length = ::readlink("/proc/self/exe", folder.data(), folder.size());
   if (length <= 0) return ipc::system_failure("find the folder of this program");
@@ -87,7 +87,7 @@ Result<Programs> find_programs(bool has_cards) {
   const auto open = [&](const char* name) -> Result<Program> {
     UniqueFd file(::open((folder + name).c_str(), O_PATH | O_CLOEXEC));
     if (!file) return ipc::system_failure(folder + name);
-    return Program{name, std::move(file)};
+    return Program{name, std::move(file), cgroup};
   };
   return Programs{TRY(open("bulkhead-vcpu-host")), TRY(open("bulkhead-blk")),
                   has_cards ? TRY(open("bulkhead-net")) : Program()};
@@ -151,6 +151,9 @@ int run() {
   // What the operator got wrong comes before what the host lacks.
   if (const auto memory = check_memory(configuration->memory_mib); !memory)
     return report(name, ExitStatus::BadConfiguration, ipc::describe(memory.error()));
+  // Inherited by all children: no other machine's process runs beside one of ours on a core's other threads.
+  if (const auto own = sandbox::own_core(); !own)
+    return report(name, ExitStatus::InternalError, ipc::describe(own.error()));
   if (const auto isolated = check_isolation(*configuration, sandbox::supported_protections()); !isolated)
     return report(name, isolated.error().code == 0 ? ExitStatus::HostNotAble : ExitStatus::BadConfiguration,
                   ipc::describe(isolated.error()));
@@ -161,7 +164,11 @@ int run() {
   if (configuration->cpus > kvm->max_cpus)
     return report(name, ExitStatus::BadConfiguration,
                   fmt::format("cpus: {} virtual CPUs, this host's KVM allows {}", configuration->cpus, kvm->max_cpus));
-  const auto programs = find_programs(!configuration->nets.empty());
+  const auto cgroup = sandbox::Cgroup::make(configuration->cgroup, name, configuration->limits);
+  if (!cgroup)
+    return report(name, cgroup.error().code == EINVAL ? ExitStatus::BadConfiguration : ExitStatus::HostNotAble,
+                  ipc::describe(cgroup.error()));
+  const auto programs = find_programs(!configuration->nets.empty(), cgroup->directory());
   if (!programs) return report(name, ExitStatus::HostNotAble, ipc::describe(programs.error()));
 
   const auto signals = take_signals();

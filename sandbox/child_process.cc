@@ -79,12 +79,16 @@ class SignalsBlocked {
 };
 
 // Like fork(2): the child goes on with a copy of our memory.
-Result<pid_t> clone_child(const jail::Plan& plan, int& pidfd) {
+Result<pid_t> clone_child(const jail::Plan& plan, const UniqueFd* cgroup, int& pidfd) {
   const SignalsBlocked blocked;
   clone_args arguments{};
   arguments.flags = CLONE_PIDFD | jail::namespaces(plan);
   arguments.pidfd = reinterpret_cast<std::uintptr_t>(&pidfd);
   arguments.exit_signal = SIGCHLD;
+  if (cgroup != nullptr) {
+    arguments.flags |= CLONE_INTO_CGROUP;
+    arguments.cgroup = static_cast<std::uint64_t>(cgroup->get());
+  }
   const long pid = ::syscall(SYS_clone3, &arguments, sizeof arguments);
   if (pid < 0) return ipc::system_failure("clone3");
   if (pid == 0) jail::enter(plan);
@@ -191,7 +195,7 @@ Result<ChildProcess> ChildProcess::start(ChildSpec& spec) {
   };
 
   int pidfd = -1;
-  const pid_t pid = TRY(clone_child(plan, pidfd));
+  const pid_t pid = TRY(clone_child(plan, spec.cgroup, pidfd));
   ChildProcess child(spec.name, pid, UniqueFd(pidfd));
   report.write_end = UniqueFd();
   TRY(read_report(report.read_end));

@@ -41,6 +41,7 @@ struct ChildSpec {
   ipc::UniqueFd log;                   // becomes kLogFd
   std::optional<Identity> identity;    // exactly when we are root; otherwise a user namespace that maps our own uid
   Limits limits;
+  const ipc::UniqueFd* cgroup = nullptr;  // a cgroup v2's directory, that it is in from the start; none: ours
 };
 
 // How a process ended.

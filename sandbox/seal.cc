@@ -23,6 +23,16 @@ constexpr int kGetMdwe = 66;
 
 constexpr std::uint32_t kAskVersion = 1;  // LANDLOCK_CREATE_RULESET_VERSION
 
+enum class CoreScheduling : std::uint8_t { Unknown, NoSiblings, Shared, Own };
+
+// Documentation/admin-guide/hw-vuln/core-scheduling.rst.
+CoreScheduling core_scheduling() {
+  unsigned long cookie = 0;
+  if (::prctl(PR_SCHED_CORE, PR_SCHED_CORE_GET, 0, PR_SCHED_CORE_SCOPE_THREAD, &cookie) != 0)
+    return errno == ENODEV ? CoreScheduling::NoSiblings : CoreScheduling::Unknown;
+  return cookie == 0 ? CoreScheduling::Shared : CoreScheduling::Own;
+}
+
 struct LandlockRuleset {  // struct landlock_ruleset_attr
   std::uint64_t files;
   std::uint64_t network;
@@ -81,7 +91,15 @@ Protections supported_protections() {
       .deny_write_execute = ::prctl(kGetMdwe, 0, 0, 0, 0) >= 0,
       .landlock_abi = landlock_abi(),
       .seccomp_kill_process = ::syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0,
+      .core_scheduling = core_scheduling() != CoreScheduling::Unknown,
   };
+}
+
+Result<> own_core() {
+  if (core_scheduling() != CoreScheduling::Shared) return {};
+  if (::prctl(PR_SCHED_CORE, PR_SCHED_CORE_CREATE, 0, PR_SCHED_CORE_SCOPE_THREAD_GROUP, 0) != 0)
+    return ipc::system_failure("prctl(SCHED_CORE)");
+  return {};
 }
 
 #ifdef BULKHEAD_SANITIZED
@@ -98,6 +116,7 @@ Result<Protections> lock_down() {
   if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return ipc::system_failure("prctl(DUMPABLE)");
   if (protections.deny_write_execute && ::prctl(kSetMdwe, kRefuseExecGain, 0, 0, 0) != 0)
     return ipc::system_failure("prctl(MDWE)");
+  TRY(own_core());  // a child of the monitor has its machine's already
   // What a caller may have left us. Shared pages tell one tenant, by the time that a write takes, what another has. A
   // kernel that does not know it merges what madvise(2) names alone, and no policy has that.
   if (::prctl(kSetMemoryMerge, 0, 0, 0, 0) != 0 && errno != EINVAL) return ipc::system_failure("prctl(MEMORY_MERGE)");
@@ -118,6 +137,8 @@ std::vector<Layer> layers(const Protections& protections) {
        landlock != nullptr ? fmt::format("ABI {}: {}", protections.landlock_abi, landlock->covers)
                            : "needs Linux 5.13 with landlock among its LSMs"},
       {"seccomp", protections.seccomp_kill_process, protections.seccomp_kill_process ? "" : "needs Linux 4.14"},
+      {"core scheduling", protections.core_scheduling,
+       protections.core_scheduling ? "" : "needs Linux 5.14 with core scheduling"},
   };
 }
 

@@ -23,6 +23,7 @@ struct Protections {
   bool deny_write_execute = false;    // PR_SET_MDWE, Linux 6.3: no memory becomes executable
   int landlock_abi = 0;               // 0: none; 1: files; 4: TCP; 6: abstract sockets and signals
   bool seccomp_kill_process = false;  // the filters' only answer; Linux 4.14
+  bool core_scheduling = false;       // a core's threads are never shared with others; Linux 5.14
 };
 
 // What the kernel offers; changes nothing about the caller.
@@ -32,6 +33,11 @@ Protections supported_protections();
 // starts later. An error if a layer that it has cannot be applied. seccomp_kill_process only tells
 // that a filter can be entered. Under BULKHEAD_SANITIZED nothing is applied.
 ipc::Result<Protections> lock_down();
+
+// From now on this process, and those that it starts, run on no core at the same time as any other process: one cannot
+// learn from caches and buffers what the other does. Nothing where they have that already, where there are no such
+// cores, or where the kernel cannot.
+ipc::Result<> own_core();
 
 struct Layer {
   std::string_view name;

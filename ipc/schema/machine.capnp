@@ -41,6 +41,27 @@ struct Machine {
   # empty: none. `bulkhead run --name NAME` means /run/bulkhead/NAME, or $XDG_RUNTIME_DIR/bulkhead/NAME.
 
   isolation @11 :Isolation;
+  limits @12 :MachineLimits;
+}
+
+struct MachineLimits {
+  # What all of the machine's processes but the monitor may use together, by a cgroup (v2) of their own. 0: no limit.
+
+  memoryMib @0 :UInt32;
+  # Guest RAM as far as it was used, what the host caches of the disks for them, and the processes' own: at least 64
+  # more than the guest's. Beyond it the host's kernel kills one of them.
+
+  processes @1 :UInt32;
+  # Threads, and those that the kernel starts for their I/O.
+
+  cpuPercent @2 :UInt32;
+  # Of one CPU: 150 is one and a half.
+
+  ioWeight @3 :UInt16;
+  # 1 to 10000: their share of a disk's time beside others, who have 100.
+
+  cgroup @4 :Text;
+  # Path of a cgroup without processes, in which one of the machine's name is made; empty: /sys/fs/cgroup/bulkhead.
 }
 
 struct Isolation {
@@ -56,6 +77,7 @@ struct Isolation {
     denyWriteExecute @2;
     landlock @3;
     seccomp @4;
+    coreScheduling @5;
   }
 }
 

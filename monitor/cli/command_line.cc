@@ -77,6 +77,7 @@ class Parser {
     run_->add_option("--require", options_.required, std::string(kRequireHelp))
         ->type_name("LAYER")
         ->allow_extra_args(false);
+    run_->add_option("--limits", options_.limits, std::string(kLimitsHelp))->type_name("LIMITS");
     control_ = run_->add_option("--control", options_.control, std::string(kControlHelp))->type_name("DIR");
     libexec_ = run_->add_option("--libexec", libexec_directory_, "where bulkhead-monitor is (beside bulkhead)")
                    ->type_name("DIR");

@@ -31,8 +31,15 @@ inline constexpr std::string_view kControlHelp =
 
 inline constexpr std::string_view kRequireHelp =
     "a layer of isolation without which the machine does not start: no-new-privileges, not-dumpable, "
-    "deny-write-execute, landlock, landlock:N (at least ABI N), seccomp; once for each; what is not named is used "
+    "deny-write-execute, landlock, landlock:N (at least ABI N), seccomp, core-scheduling; once for each; what is not "
+    "named is used "
     "where the host has it";
+
+inline constexpr std::string_view kLimitsHelp =
+    "[memory=SIZE][,processes=N][,cpu=PERCENT][,io-weight=N][,cgroup=PATH]: what all of its processes may use "
+    "together, "
+    "by a cgroup of their own: memory with the guest's RAM, threads, CPU time (150: of one CPU and a half), share of "
+    "the disks' time (others have 100); made in the cgroup PATH, which no process is in (/sys/fs/cgroup/bulkhead)";
 
 inline constexpr std::string_view kInspectHelp = "tell what each process of a running machine may do";
 
@@ -94,6 +101,7 @@ Examples:
   bulkhead run --kernel vmlinuz --device vhost-user,socket=/run/fs.sock,id=26,queues=2
   bulkhead run machine.json --name web1
   bulkhead run --kernel vmlinuz --disk path=root.img --require landlock:4 --require deny-write-execute
+  bulkhead run --kernel vmlinuz --disk path=root.img --memory 1G --limits memory=1280M,processes=100,cpu=150
 
 machine.json says the same; what it leaves out has the same defaults:
   {"kernel": "vmlinuz", "initrd": "initrd.img", "cmdline": "root=/dev/vda1 console=ttyS0",
@@ -103,7 +111,8 @@ machine.json says the same; what it leaves out has the same defaults:
             {"user": {"forwards": ["tcp:2222:22"]}}, {"pair": "/run/lab/cable"}],
    "devices": [{"socket": "/run/fs.sock", "id": 26, "queues": 2}],
    "serial": {"file": "console.log"}, "control": "/run/bulkhead/web1",
-   "isolation": {"require": ["denyWriteExecute", "seccomp"], "landlockAbi": 4}}
+   "isolation": {"require": ["denyWriteExecute", "seccomp"], "landlockAbi": 4},
+   "limits": {"memoryMib": 2560, "processes": 100, "cpuPercent": 400, "ioWeight": 100}}
 The serial port is one of {"stdio": null}, {"pty": null}, {"none": null}, {"file": "PATH"}.
 
 SIGTERM presses the power button; a second one, or SIGINT, ends the machine at once.

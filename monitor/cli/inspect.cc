@@ -118,6 +118,14 @@ std::string calls_of(const std::string& name) {
   return fmt::format("{} at most", calls_in(policy));
 }
 
+// Of the hierarchy of version 2, which is the one that limits a machine (machine.capnp, MachineLimits).
+std::string cgroup_of(int pid) {
+  std::ifstream groups(proc(pid, "cgroup"));
+  for (std::string line; std::getline(groups, line);)
+    if (line.starts_with("0::")) return line.substr(3);
+  return "none";
+}
+
 Fact namespaces_of(int pid, int monitor, bool with_user) {
   std::vector<std::string> own, shared;
   for (const char* name : {"pid", "mnt", "net", "ipc", "uts", "cgroup", "user"}) {
@@ -172,6 +180,7 @@ Result<Inspected> inspect_process(const std::string& name, int pid, int monitor)
   add({"guest RAM", mappings.guest_ram ? "mapped" : "not mapped"});
   add({"writable code", mappings.write_execute ? "some" : "none", mappings.write_execute});
   add({"descriptors", descriptors_of(pid)});
+  add({"cgroup", cgroup_of(pid)});
   const std::string core = limit_of(pid, "Max core file size");
   add({"limits",
        fmt::format("{} descriptors, {} processes, files of {} bytes, core {}", limit_of(pid, "Max open files"),

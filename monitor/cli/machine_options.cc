@@ -187,7 +187,8 @@ Result<> describe_isolation(const std::vector<std::string>& required, schema::Is
                                                             {"not-dumpable", Layer::NOT_DUMPABLE},
                                                             {"deny-write-execute", Layer::DENY_WRITE_EXECUTE},
                                                             {"landlock", Layer::LANDLOCK},
-                                                            {"seccomp", Layer::SECCOMP}};
+                                                            {"seccomp", Layer::SECCOMP},
+                                                            {"core-scheduling", Layer::CORE_SCHEDULING}};
   constexpr std::string_view kAbi = "landlock:";
   auto layers = isolation.initRequire(static_cast<unsigned>(required.size()));
   for (unsigned i = 0; i < layers.size(); ++i) {
@@ -196,8 +197,8 @@ Result<> describe_isolation(const std::vector<std::string>& required, schema::Is
     const auto* found = std::ranges::find(kLayers, text, &std::pair<std::string_view, Layer>::first);
     if (found == std::end(kLayers) && (!abi || *abi == 0))
       return wrong(
-          fmt::format("--require {}: no-new-privileges, not-dumpable, deny-write-execute, landlock, landlock:N "
-                      "or seccomp is right",
+          fmt::format("--require {}: no-new-privileges, not-dumpable, deny-write-execute, landlock, landlock:N, "
+                      "seccomp or core-scheduling is right",
                       text));
     layers.set(i, abi ? Layer::LANDLOCK : found->second);
     if (abi) isolation.setLandlockAbi(std::max(isolation.getLandlockAbi(), *abi));
@@ -205,27 +206,41 @@ Result<> describe_isolation(const std::vector<std::string>& required, schema::Is
   return {};
 }
 
-}  // namespace
-
-Result<std::uint32_t> parse_memory(const std::string& text) {
+// "512M", "2G", "1T", "512" (MiB), in MiB.
+Result<std::uint32_t> parse_memory(std::string_view option, const std::string& text) {
   const std::string_view all = text;
   const bool has_unit = all.ends_with('M') || all.ends_with('G') || all.ends_with('T');
   const unsigned shift = all.ends_with('T') ? 20 : all.ends_with('G') ? 10 : 0;
   const auto value = parse_number<std::uint32_t>(all.substr(0, all.size() - (has_unit ? 1 : 0)));
   if (!value || *value == 0 || *value > std::numeric_limits<std::uint32_t>::max() >> shift)
-    return wrong(fmt::format("--memory {}: a size such as 512M or 2G, or a number of MiB, is right", text));
+    return wrong(fmt::format("{} {}: a size such as 512M or 2G, or a number of MiB, is right", option, text));
   return *value << shift;
 }
+
+Result<> describe_limits(const std::string& text, schema::MachineLimits::Builder limits) {
+  constexpr std::string_view kUsage = "[memory=SIZE][,processes=N][,cpu=PERCENT][,io-weight=N][,cgroup=PATH]";
+  Fields fields =
+      TRY(parse_fields("--limits", split(text), {"memory", "processes", "cpu", "io-weight", "cgroup"}, kUsage));
+  if (fields.contains("memory")) limits.setMemoryMib(TRY(parse_memory("--limits: memory", fields["memory"])));
+  if (fields.contains("processes")) limits.setProcesses(TRY(parse_count("--limits: processes", fields["processes"])));
+  if (fields.contains("cpu")) limits.setCpuPercent(TRY(parse_count("--limits: cpu", fields["cpu"])));
+  if (fields.contains("io-weight")) limits.setIoWeight(TRY(parse_count("--limits: io-weight", fields["io-weight"])));
+  limits.setCgroup(fields["cgroup"]);
+  return {};
+}
+
+}  // namespace
 
 Result<> describe_machine(const MachineOptions& options, schema::Machine::Builder machine) {
   machine.setName(options.name);
   machine.setCpus(TRY(parse_count("--cpus", options.cpus)));
-  machine.setMemoryMib(TRY(parse_memory(options.memory)));
+  machine.setMemoryMib(TRY(parse_memory("--memory", options.memory)));
   machine.setKernel(options.kernel);
   machine.setInitrd(options.initrd);
   machine.setCmdline(options.cmdline);
   machine.setControl(options.control);
   TRY(describe_isolation(options.required, machine.initIsolation()));
+  if (!options.limits.empty()) TRY(describe_limits(options.limits, machine.initLimits()));
   auto disks = machine.initDisks(static_cast<unsigned>(options.disks.size()));
   for (unsigned i = 0; i < disks.size(); ++i) TRY(describe_disk(options.disks[i], disks[i]));
   auto nets = machine.initNets(static_cast<unsigned>(options.nets.size()));

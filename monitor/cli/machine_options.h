@@ -1,7 +1,6 @@
 // The options of `bulkhead run`, as typed, and the machine that they describe.
 #pragma once
 
-#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -23,13 +22,11 @@ struct MachineOptions {
   std::string serial = "stdio";       // stdio, pty, none, file=PATH
   std::string control;                // folder
   std::vector<std::string> required;  // layers of isolation
+  std::string limits;                 // [memory=S][,processes=N][,cpu=N][,io-weight=N][,cgroup=PATH]
 };
 
 // The text's syntax alone is checked here; whether the numbers make a machine is the monitor's to
 // say. An error is one line that names the option and what would be right.
 ipc::Result<> describe_machine(const MachineOptions& options, ipc::schema::Machine::Builder machine);
-
-// "512M", "2G", "1T", "512" (MiB), in MiB.
-ipc::Result<std::uint32_t> parse_memory(const std::string& text);
 
 }  // namespace cli

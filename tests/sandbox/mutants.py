@@ -90,6 +90,7 @@ MUTANTS = [
            needs="deny write and execute"),
     Mutant("no merged pages", SEAL, "::prctl(kSetMemoryMerge, 0, 0, 0, 0) != 0 && errno != EINVAL", "false",
            needs="merging"),
+    Mutant("a cgroup from the start", CHILD, "arguments.flags |= CLONE_INTO_CGROUP;"),
     Mutant("Landlock", SEAL, "TRY(restrict_by_landlock(*version));", "static_cast<void>(&restrict_by_landlock);",
            needs="Landlock"),
     Mutant("Landlock: files", SEAL, "{6, {(1u << 16) - 1, 3, 3},", "{6, {0, 3, 3},", needs="abstract sockets"),

@@ -31,7 +31,8 @@ ipc::UniqueFd probe_program() {
 }
 
 ipc::Result<Probe> spawn_probe(const ipc::UniqueFd& program, std::optional<sandbox::Identity> identity,
-                               const sandbox::Limits& limits, std::vector<std::string> arguments) {
+                               const sandbox::Limits& limits, std::vector<std::string> arguments,
+                               const ipc::UniqueFd* cgroup) {
   int sockets[2];
   int log[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0) return ipc::system_failure("socketpair");
@@ -46,7 +47,8 @@ ipc::Result<Probe> spawn_probe(const ipc::UniqueFd& program, std::optional<sandb
                                      .control = std::move(theirs),
                                      .log = std::move(log_in),
                                      .identity = identity,
-                                     .limits = limits}));
+                                     .limits = limits,
+                                     .cgroup = cgroup}));
   return Probe{std::move(process), std::move(ours), std::move(log_out)};
 }
 

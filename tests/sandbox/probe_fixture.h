@@ -26,7 +26,8 @@ struct Probe {
 
 ipc::UniqueFd probe_program();
 ipc::Result<Probe> spawn_probe(const ipc::UniqueFd& program, std::optional<sandbox::Identity> identity = kProbeIdentity,
-                               const sandbox::Limits& limits = {}, std::vector<std::string> arguments = {});
+                               const sandbox::Limits& limits = {}, std::vector<std::string> arguments = {},
+                               const ipc::UniqueFd* cgroup = nullptr);
 
 // The value of a result that must have one; otherwise the test fails with the error's text.
 template <class Value>

@@ -82,3 +82,36 @@ TEST_CASE("a monitor that is killed takes all children with it within a second",
   machine.wait(Seconds(1));
   CHECK(footprint() == before);
 }
+
+TEST_CASE("a machine's limits hold for all of its processes together, and its cgroup goes with it", "[system]") {
+  const std::string cgroup = "/sys/fs/cgroup/bulkhead/bounded";
+  const auto read = [&](const std::string& file) { return run({"cat", cgroup + "/" + file}).output; };
+  Options options = running_guest();
+  options.more = {"--name", "bounded", "--limits", "memory=400M,processes=40,cpu=50,io-weight=50"};
+  {
+    Machine killed(options);
+    REQUIRE(killed.expect(kFirstWord, kBoot));
+    std::string pids;
+    for (const Process& process : children_of(killed.pid())) pids += std::to_string(process.pid) + "\n";
+    CHECK(read("cgroup.procs") == pids);
+    CHECK(read("memory.max") == "419430400\n");
+    CHECK(read("pids.max") == "40\n");
+    CHECK(read("cpu.max") == "50000 100000\n");
+    CHECK(read("io.weight") == "default 50\n");
+    CHECK_THAT(read("cpu.stat"), Catch::Contains("nr_throttled") && !Catch::Contains("nr_throttled 0\n"));
+    REQUIRE(kill(killed.pid(), SIGKILL) == 0);
+    killed.wait(Seconds(10));
+  }
+  CHECK(run({"test", "-d", cgroup}).status ==
+        0);  // nobody was there to remove it, and the next machine of the name does
+  Machine machine(options);
+  REQUIRE(machine.expect(kFirstWord, kBoot));
+  Options second = options;
+  second.disk = new_root_disk("other.ext4");
+  Machine other(second);
+  CHECK(other.wait(Seconds(10)) == kHostNotAble);
+  CHECK_THAT(other.errors(), Catch::Contains(cgroup + ": in use by another machine"));
+  REQUIRE(kill(machine.pid(), SIGINT) == 0);
+  CHECK(machine.wait(Seconds(10)) == 128 + SIGINT);
+  CHECK(run({"test", "-d", cgroup}).status != 0);
+}

@@ -255,3 +255,22 @@ TEST_CASE("a damaged description is refused or read, and never harms") {
     CHECK(result->cmdline.size() <= 2047);
   }
 }
+
+TEST_CASE("limits leave the guest its RAM, and its processes some more") {
+  Wish wish;
+  auto limits = wish.machine.initLimits();
+  limits.setMemoryMib(79);
+  CHECK_THAT(wish.refusal(), Catch::Matchers::Contains("limits: 79 MiB of memory, at least the guest's 16 and 64"));
+  limits.setMemoryMib(80);
+  limits.setProcesses(100);
+  limits.setCpuPercent(150);
+  limits.setIoWeight(50);
+  limits.setCgroup("/sys/fs/cgroup/mine");
+  const auto machine = wish.check();
+  REQUIRE(machine);
+  CHECK(machine->limits.memory_mib == 80);
+  CHECK(machine->limits.processes == 100);
+  CHECK(machine->limits.cpu_percent == 150);
+  CHECK(machine->limits.io_weight == 50);
+  CHECK(machine->cgroup == "/sys/fs/cgroup/mine");
+}

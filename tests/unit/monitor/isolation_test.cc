@@ -36,8 +36,9 @@ TEST_CASE("a machine does not start where the host lacks what it requires, which
   CHECK_THAT(refusal({Layer::NO_NEW_PRIVILEGES}, sandbox::Protections()), Contains("lacks no new privileges"));
   CHECK_THAT(refusal({Layer::NOT_DUMPABLE}, sandbox::Protections()), Contains("lacks not dumpable"));
   CHECK_THAT(refusal({Layer::SECCOMP}, sandbox::Protections()), Contains("lacks seccomp"));
+  CHECK_THAT(refusal({Layer::CORE_SCHEDULING}, sandbox::Protections()), Contains("lacks core scheduling: needs Linux"));
 }
 
 TEST_CASE("a layer that there is not is refused") {
-  CHECK_THAT(refusal({static_cast<Layer>(5)}, kDebian12), Contains("an unknown layer: Invalid argument"));
+  CHECK_THAT(refusal({static_cast<Layer>(6)}, kDebian12), Contains("an unknown layer: Invalid argument"));
 }
