@@ -120,13 +120,16 @@ void say_unsandboxed() {
 
 std::string Exit::describe() const {
   if (kind == Kind::Exited) return fmt::format("exit status {}", value);
-  return fmt::format("killed by signal {} ({})", value, ::strsignal(value));
+  const std::string killed = fmt::format("killed by signal {} ({})", value, ::strsignal(value));
+  if (call == kUnknownCall) return killed;
+  return fmt::format("{}: its policy does not list {} so", killed, name_of_call(call));
 }
 
 ChildProcess::ChildProcess(ChildProcess&& other) noexcept
     : name_(std::move(other.name_)),
       pid_(std::exchange(other.pid_, -1)),
       pidfd_(std::move(other.pidfd_)),
+      started_us_(other.started_us_),
       exit_(std::exchange(other.exit_, std::nullopt)) {}
 
 ChildProcess& ChildProcess::operator=(ChildProcess&& other) noexcept {
@@ -134,6 +137,7 @@ ChildProcess& ChildProcess::operator=(ChildProcess&& other) noexcept {
   name_ = std::move(other.name_);
   pid_ = std::exchange(other.pid_, -1);
   pidfd_ = std::move(other.pidfd_);
+  started_us_ = other.started_us_;
   exit_ = std::exchange(other.exit_, std::nullopt);
   return *this;
 }
@@ -166,6 +170,7 @@ Result<std::optional<Exit>> ChildProcess::reap(int options) {
   if (result != 0) return ipc::system_failure("wait for " + name_);
   if (info.si_pid == 0) return std::optional<Exit>();
   exit_ = Exit{info.si_code == CLD_EXITED ? Exit::Kind::Exited : Exit::Kind::Killed, info.si_status};
+  if (exit_->kind == Exit::Kind::Killed && exit_->value == SIGSYS) exit_->call = violation_of(pid_, started_us_);
   return exit_;
 }
 

@@ -8,8 +8,10 @@
 #include <string>
 #include <vector>
 
+#include "ipc/clock.h"
 #include "ipc/error.h"
 #include "ipc/unique_fd.h"
+#include "sandbox/violation.h"
 
 namespace sandbox {
 
@@ -48,10 +50,12 @@ struct ChildSpec {
 struct Exit {
   enum class Kind { Exited, Killed };
   Kind kind;
-  int value;  // Exited: the status; Killed: the signal
+  int value;                // Exited: the status; Killed: the signal
+  int call = kUnknownCall;  // Killed by its filter: violation_of()
 
   bool clean() const { return kind == Kind::Exited && value == 0; }
-  // "exit status 3"; "killed by signal 31 (Bad system call)": a call that its seccomp policy does not list.
+  // "exit status 3"; "killed by signal 31 (Bad system call): its policy does not list ptrace so". "So": it may list the
+  // call with other arguments.
   std::string describe() const;
 };
 
@@ -84,6 +88,7 @@ class ChildProcess {
   std::string name_;
   pid_t pid_ = -1;
   ipc::UniqueFd pidfd_;
+  std::uint64_t started_us_ = ipc::monotonic_ns() / 1000;
   std::optional<Exit> exit_;
 };
 

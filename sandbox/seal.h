@@ -4,8 +4,8 @@
 //     TRY(sandbox::lock_down());
 //     ... start threads, each of which enters its own compiled Filter first ...
 //     TRY(sandbox::enter_filter(policy, sandbox::Slots().set(sandbox::Slot::Ring, ring)));
-// A call that the policy lacks ends the process by SIGSYS, and the monitor says so. To learn which
-// call it was, run the program under `strace -f`: the last line shows it. HACKING.md tells more.
+// A call that the policy lacks ends the process by SIGSYS, and the monitor says so, with the call where the kernel's
+// log has it. HACKING.md tells more.
 #pragma once
 
 #include <string>

@@ -34,7 +34,8 @@ class Mutant:
     tests: tuple = ("sandbox_test", "")  # the program, and which of its tests; empty: all
 
 
-JAIL, SEAL, CHILD, SECCOMP = (f"sandbox/{name}.cc" for name in ("jail", "seal", "child_process", "seccomp"))
+JAIL, SEAL, CHILD, SECCOMP, CAPABILITIES = (
+    f"sandbox/{name}.cc" for name in ("jail", "seal", "child_process", "seccomp", "capabilities"))
 
 MUTANTS = [
     Mutant("own pids", JAIL, "CLONE_NEWPID | "),
@@ -90,6 +91,8 @@ MUTANTS = [
            needs="deny write and execute"),
     Mutant("no merged pages", SEAL, "::prctl(kSetMemoryMerge, 0, 0, 0, 0) != 0 && errno != EINVAL", "false",
            needs="merging"),
+    Mutant("the monitor's capabilities", CAPABILITIES, "::syscall(SYS_capset, &header, sets) == 0", "true"),
+    Mutant("the monitor's bounding set", CAPABILITIES, "if (has(CAP_SETPCAP))", "if (false)"),
     Mutant("a cgroup from the start", CHILD, "arguments.flags |= CLONE_INTO_CGROUP;"),
     Mutant("Landlock", SEAL, "TRY(restrict_by_landlock(*version));", "static_cast<void>(&restrict_by_landlock);",
            needs="Landlock"),

@@ -139,9 +139,17 @@ SCENARIO("seal: no memory becomes executable", "[seal]") {
 
 SCENARIO("seal: a call that the policy does not list ends the process, and the parent learns why", "[seal]") {
   NEEDS_JAIL;
-  Probe probe = must(support::spawn_probe(support::probe_program()));
-  CHECK(probe.ask("enter filter") == "ok");
-  CHECK(probe.ask("open root") == "killed by signal 31 (Bad system call)");
+  // The kernel's log leaves records out while there are many.
+  std::string end;
+  for (int i = 0; i < 5 && end.find("does not list") == std::string::npos; ++i) {
+    if (i > 0) ::sleep(2);
+    Probe probe = must(support::spawn_probe(support::probe_program()));
+    CHECK(probe.ask("enter filter") == "ok");
+    end = probe.ask("open root");
+    REQUIRE(end.starts_with("killed by signal 31 (Bad system call)"));
+  }
+  if (end.find("does not list") == std::string::npos) SKIP_TEST("this host's audit does not write to the kernel's log");
+  CHECK(end == "killed by signal 31 (Bad system call): its policy does not list openat so");
 }
 
 SCENARIO("seal: a filter shows in /proc", "[seal]") {

@@ -46,6 +46,9 @@ TEST_CASE("every process of a running machine holds what golden/ says, in less t
   CHECK_THAT(of_blk, !Catch::Contains("kvm"));
   CHECK_THAT(of_monitor, !Catch::Contains("mapping rw-s memfd:guest-ram"));
   CHECK_THAT(of_vcpu_host, !Catch::Contains("descriptor file") && !Catch::Contains("descriptor /dev/kvm"));
+  // CAP_DAC_OVERRIDE, KILL, SETGID, SETUID, SETPCAP, NET_BIND_SERVICE, SYS_ADMIN, SYSLOG: what it takes to start
+  // children again.
+  for (const char* set : {"CapPrm", "CapEff", "CapBnd"}) CHECK(status_field(machine.pid(), set) == "00000004002005e2");
   for (const std::string& child : {of_vcpu_host, of_blk}) {
     CHECK_THAT(child, Catch::Contains("CapEff: none") && Catch::Contains("Seccomp: 2") &&
                           Catch::Contains("NoNewPrivs: 1") && Catch::Contains("root: 0 entries"));

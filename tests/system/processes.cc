@@ -40,14 +40,6 @@ std::string link_target(const std::string& path) {
   return fs::read_symlink(path, error).string();
 }
 
-// "Uid" of /proc/PID/status: what follows the colon, single spaces.
-std::string status_field(pid_t pid, const std::string& name) {
-  std::smatch match;
-  const std::string status = read_file(proc(pid, "status"));
-  if (!std::regex_search(status, match, std::regex("(?:^|\n)" + name + ":[ \t]*([^\n]*)"))) return "absent";
-  return std::regex_replace(std::regex_replace(match[1].str(), std::regex("[ \t]+"), " "), std::regex(" $"), "");
-}
-
 // The fields of /proc/PID/stat after the command name: [0] state, [1] parent, [19] start time.
 std::vector<std::string> stat_fields(pid_t pid) {
   const std::string stat = read_file(proc(pid, "stat"));
@@ -119,6 +111,13 @@ std::vector<std::string> lines_of(const std::string& path) {
 }
 
 }  // namespace
+
+std::string status_field(pid_t pid, const std::string& name) {
+  std::smatch match;
+  const std::string status = read_file(proc(pid, "status"));
+  if (!std::regex_search(status, match, std::regex("(?:^|\n)" + name + ":[ \t]*([^\n]*)"))) return "absent";
+  return std::regex_replace(std::regex_replace(match[1].str(), std::regex("[ \t]+"), " "), std::regex(" $"), "");
+}
 
 std::vector<Process> children_of(pid_t parent) {
   std::vector<Process> found;

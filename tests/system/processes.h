@@ -30,6 +30,9 @@ struct Footprint {
 Footprint footprint();
 std::ostream& operator<<(std::ostream& out, const Footprint& footprint);
 
+// A field of /proc/PID/status, "Uid": what follows the colon, single spaces.
+std::string status_field(pid_t pid, const std::string& name);
+
 // Everything that a process is allowed and holds, one fact a line, without numbers that differ from
 // run to run. `monitor` is the process whose namespaces and uid others are compared with.
 std::string describe(pid_t process, pid_t monitor);
