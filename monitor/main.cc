@@ -12,7 +12,7 @@
 #include "monitor/exit_status.h"
 #include "monitor/message.h"
 #include "monitor/virtual_machine.h"
-#include "sandbox/capabilities.h"
+#include "sandbox/parent.h"
 
 namespace monitor {
 namespace {
@@ -222,8 +222,8 @@ int run() {
                                      .power_button = power_button,
                                      .tell = [&](const std::string& text) { say(name, text); }});
   if (!serial) return report(name, ExitStatus::BadConfiguration, ipc::describe(serial.error()));
-  if (const auto kept = sandbox::keep_what_children_need(); !kept)
-    return report(name, ExitStatus::InternalError, ipc::describe(kept.error()));
+  if (const auto confined = sandbox::confine_parent(); !confined)
+    return report(name, ExitStatus::InternalError, ipc::describe(confined.error()));
   const auto operators = folder ? folder->devices() : std::span<const UniqueFd>();
   return supervise({*loop, *configuration, *images, *kvm, *programs, ways, operators, **serial}, wishes,
                    [&](VirtualMachine* machine) { current = machine; });

@@ -34,8 +34,8 @@ class Mutant:
     tests: tuple = ("sandbox_test", "")  # the program, and which of its tests; empty: all
 
 
-JAIL, SEAL, CHILD, SECCOMP, CAPABILITIES = (
-    f"sandbox/{name}.cc" for name in ("jail", "seal", "child_process", "seccomp", "capabilities"))
+JAIL, SEAL, CHILD, SECCOMP, PARENT = (
+    f"sandbox/{name}.cc" for name in ("jail", "seal", "child_process", "seccomp", "parent"))
 
 MUTANTS = [
     Mutant("own pids", JAIL, "CLONE_NEWPID | "),
@@ -91,8 +91,9 @@ MUTANTS = [
            needs="deny write and execute"),
     Mutant("no merged pages", SEAL, "::prctl(kSetMemoryMerge, 0, 0, 0, 0) != 0 && errno != EINVAL", "false",
            needs="merging"),
-    Mutant("the monitor's capabilities", CAPABILITIES, "::syscall(SYS_capset, &header, sets) == 0", "true"),
-    Mutant("the monitor's bounding set", CAPABILITIES, "if (has(CAP_SETPCAP))", "if (false)"),
+    Mutant("the monitor's capabilities", PARENT, "::syscall(SYS_capset, &header, sets) == 0", "true"),
+    Mutant("the monitor's bounding set", PARENT, "if (has(CAP_SETPCAP))", "if (false)"),
+    Mutant("the monitor's filter", PARENT, "error = ::seccomp_load(context.get())", "error = 0"),
     Mutant("a cgroup from the start", CHILD, "arguments.flags |= CLONE_INTO_CGROUP;"),
     Mutant("Landlock", SEAL, "TRY(restrict_by_landlock(*version));", "static_cast<void>(&restrict_by_landlock);",
            needs="Landlock"),
