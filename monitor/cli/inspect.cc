@@ -137,14 +137,20 @@ Fact namespaces_of(int pid, int monitor, bool with_user) {
   return {"namespaces", fmt::format("shared with the monitor: {}", fmt::join(shared, ", ")), true};
 }
 
-// All threads are inside a filter, and of no capability.
-std::vector<Fact> threads_of(int pid, const std::string& name) {
+// Linux 5.9; before it none is told of.
+unsigned filters_of(std::map<std::string, std::string>& status) {
+  const std::string& count = status["Seccomp_filters"];
+  return count.empty() ? 0 : static_cast<unsigned>(std::stoul(count));
+}
+
+// All threads are inside a filter of their own, beside those of the monitor, which it has too, and of no capability.
+std::vector<Fact> threads_of(int pid, const std::string& name, unsigned inherited) {
   unsigned threads = 0, unfiltered = 0, capable = 0;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(proc(pid, "task"), error)) {
     auto status = status_of(entry.path() / "status");
     ++threads;
-    if (status["Seccomp"] != "2") ++unfiltered;
+    if (status["Seccomp"] != "2" || (inherited > 0 && filters_of(status) <= inherited)) ++unfiltered;
     for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"})
       if (!is_zero(status[set])) {
         ++capable;
@@ -171,7 +177,7 @@ Result<Inspected> inspect_process(const std::string& name, int pid, int monitor)
   // Where the monitor is root each child has a uid of its own; otherwise a user namespace.
   add({"uid", uid, their_uid == "0" && uid == their_uid});
   add(namespaces_of(pid, monitor, their_uid != "0"));
-  for (Fact& fact : threads_of(pid, name)) add(std::move(fact));
+  for (Fact& fact : threads_of(pid, name, filters_of(theirs))) add(std::move(fact));
   add({"new privileges", status["NoNewPrivs"] == "1" ? "never" : "possible", status["NoNewPrivs"] != "1"});
   std::error_code error;
   const auto seen = std::distance(fs::directory_iterator(proc(pid, "root"), error), fs::directory_iterator());

@@ -179,6 +179,8 @@ std::string describe(pid_t process, pid_t monitor) {
     out << set << ": " << (value.find_first_not_of('0') == std::string::npos ? "none" : "some") << "\n";
   }
   for (const char* field : {"NoNewPrivs", "Seccomp"}) out << field << ": " << status_field(process, field) << "\n";
+  const auto filters = [](pid_t of) { return std::stoi(status_field(of, "Seccomp_filters")); };
+  if (process != monitor) out << "filters of its own: " << filters(process) - filters(monitor) << "\n";
   std::smatch limit;
   const std::string limits = read_file(proc(process, "limits"));
   for (const char* name : {"Max core file size", "Max open files"}) {
