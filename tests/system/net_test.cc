@@ -1,17 +1,20 @@
 // A guest's network card, by each way out that `bulkhead run` knows.
 #include <netinet/in.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <thread>
 
 #include "tests/support/catch.h"
 #include "tests/system/exit_status.h"
 #include "tests/system/machine.h"
 #include "tests/system/network.h"
+#include "tests/system/processes.h"
 
 using namespace system_test;
 
@@ -27,6 +30,25 @@ void set_up(Machine& machine, const std::string& address) {
   REQUIRE(reached);
   CHECK(bring_up(machine, {address}));
 }
+
+// Kills the machine's process of this name, a moment after each time that it has come back.
+class Killer {
+ public:
+  Killer(const Machine& machine, const std::string& name)
+      : thread_([&machine, name, this](const std::stop_token& stop) {
+          while (!stop.stop_requested()) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(700));
+            const std::vector<Process> children = children_of(machine.pid());
+            const Process* victim = find_by_name(children, name);
+            if (victim != nullptr && ::kill(victim->pid, SIGKILL) == 0) ++kills_;
+          }
+        }) {}
+  int kills() const { return kills_; }
+
+ private:
+  std::atomic<int> kills_ = 0;
+  std::jthread thread_;  // ends first
+};
 
 // On the host's port 53: every name has the address 198.51.100.7 (RFC 1035, 4.1).
 class Resolver {
@@ -132,6 +154,14 @@ TEST_CASE("net: by a tap a guest and its host reach one another, and the tap goe
                                         "busybox tee got | busybox sha256sum");
     CHECK(got == host("sha256sum </run/sent").output);
     CHECK(host_hears(machine, "busybox nc 10.99.0.1 9 </mnt/got", "sha256sum") == got);
+
+    // The card's process is killed meanwhile, again and again: a connection outlives it.
+    {
+      Killer killer(machine, "bulkhead-net");
+      CHECK(host_hears(machine, "busybox nc 10.99.0.1 9 </mnt/got", "sha256sum") == got);
+      CHECK(guest_hears(machine, "nc 10.99.0.2 7 </run/sent", "busybox sha256sum") == got);
+      CHECK(killer.kills() > 1);
+    }
 
     // Another's name does not leave.
     CHECK(machine.run(
