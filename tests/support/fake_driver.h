@@ -116,14 +116,15 @@ class FakeQueue {
   void suppress_interrupts();
   // With EVENT_IDX: an interrupt when used entry, or packed descriptor, `index` of this lap is written.
   void set_used_event(std::uint16_t index);
-  // The next used entry, as it comes; nothing after `time`.
+  // The next used entry; nothing if there is none now.
+  std::optional<Used> take_used();
+  // The same, as it comes; nothing after `time`.
   std::optional<Used> wait_used(std::chrono::milliseconds time = kPatience);
   std::uint64_t interrupts();  // since the last call
 
  private:
   std::uint16_t& word(std::uint64_t address) const { return ram_.object<std::uint16_t>(address); }
   void offer_packed(std::uint16_t id);
-  std::optional<Used> take_used();
   GuestRam& ram_;
   Layout layout_;
   std::uint16_t size_;
