@@ -51,6 +51,11 @@ class CardEnd final : public End {
     }
     if (!front_end_.greet(ram_, wanted) || !front_end_.start(receive_, 0) || !front_end_.start(transmit_, 1))
       throw Failure("the card does not start");
+    // DPDK, which offers VHOST_USER_PROTOCOL_F_STATUS, moves no frame before it is told DRIVER_OK.
+    constexpr std::uint64_t kDriverOk = 0xf;  // with all that comes before it (virtio 1.2, 2.1)
+    const std::uint64_t protocol = front_end_.get(ipc::vhost_user::Request::GetProtocolFeatures).value_or(0);
+    if ((protocol & ipc::vhost_user::bit(ipc::vhost_user::ProtocolFeature::Status)) != 0)
+      front_end_.send(ipc::vhost_user::Request::SetStatus, kDriverOk);
     receive_.kick();
   }
 
