@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -21,6 +23,8 @@ namespace {
 using ipc::Result;
 namespace fs = std::filesystem;
 namespace schema = ipc::schema;
+
+constexpr int kMostCapabilities = 8;  // those of sandbox/parent.cc
 
 std::string proc(int pid, const std::string& file) {
   return fmt::format("/proc/{}/{}", pid, file);
@@ -197,6 +201,25 @@ Result<Inspected> inspect_process(const std::string& name, int pid, int monitor)
 
 namespace {
 
+// The one that is privileged: what it has kept for starting children again (sandbox/parent.h).
+Inspected inspect_monitor(int pid) {
+  auto status = status_of(proc(pid, "status"));
+  const auto capabilities =
+      std::strtoull(status["CapEff"].c_str(), nullptr, 16) | std::strtoull(status["CapBnd"].c_str(), nullptr, 16);
+  const Mappings mappings = mappings_of(pid);
+  const bool filtered = status["Seccomp"] == "2";
+  return {.name = "monitor",
+          .pid = pid,
+          .facts = {{"uid", status["Uid"].substr(0, status["Uid"].find(' '))},
+                    {"system calls", filtered ? "all but those that nobody here calls" : "any", !filtered},
+                    {"capabilities", fmt::format("{}", std::popcount(capabilities)),
+                     std::popcount(capabilities) > kMostCapabilities},
+                    {"new privileges", status["NoNewPrivs"] == "1" ? "never" : "possible", status["NoNewPrivs"] != "1"},
+                    {"guest RAM", mappings.guest_ram ? "mapped" : "not mapped", mappings.guest_ram},
+                    {"descriptors", descriptors_of(pid)},
+                    {"cgroup", cgroup_of(pid)}}};
+}
+
 struct Machine {
   std::string name;
   int monitor = 0;
@@ -229,7 +252,7 @@ Result<Machine> ask_status(const std::string& vm) {
 }
 
 std::vector<Inspected> inspect_all(const Machine& machine) {
-  std::vector<Inspected> all;
+  std::vector<Inspected> all{inspect_monitor(machine.monitor)};
   for (const auto& process : machine.processes) {
     auto inspected = process.pid > 0 ? inspect_process(process.name, process.pid, machine.monitor)
                                      : Result<Inspected>(Inspected{process.name, 0, {}});

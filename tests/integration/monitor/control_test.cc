@@ -99,6 +99,7 @@ TEST_CASE("inspect sees that a process without a filter is weaker than it should
   INFO(table.output);
   CHECK(table.status == 1);  // the fakes enter none
   CHECK_THAT(table.output, Contains("system calls     any, of 1 of 1 threads   <- WEAK"));
+  CHECK_THAT(table.output, Contains("system calls     all but those that nobody here calls\n"));
   CHECK_THAT(table.output, Contains("namespaces       own pid, mnt, net, ipc, uts, cgroup"));
   CHECK_THAT(table.output, Contains("files in sight   0\n") && Contains("capabilities     none\n"));
   CHECK_THAT(table.output, Contains("blk0 (") && Contains("vcpu-host ("));
