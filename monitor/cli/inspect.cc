@@ -204,16 +204,15 @@ namespace {
 // The one that is privileged: what it has kept for starting children again (sandbox/parent.h).
 Inspected inspect_monitor(int pid) {
   auto status = status_of(proc(pid, "status"));
-  const auto capabilities =
-      std::strtoull(status["CapEff"].c_str(), nullptr, 16) | std::strtoull(status["CapBnd"].c_str(), nullptr, 16);
+  // Without new privileges what the bounding set has beyond these is out of reach.
+  const int capabilities = std::popcount(std::strtoull(status["CapPrm"].c_str(), nullptr, 16));
   const Mappings mappings = mappings_of(pid);
   const bool filtered = status["Seccomp"] == "2";
   return {.name = "monitor",
           .pid = pid,
           .facts = {{"uid", status["Uid"].substr(0, status["Uid"].find(' '))},
                     {"system calls", filtered ? "all but those that nobody here calls" : "any", !filtered},
-                    {"capabilities", fmt::format("{}", std::popcount(capabilities)),
-                     std::popcount(capabilities) > kMostCapabilities},
+                    {"capabilities", std::to_string(capabilities), capabilities > kMostCapabilities},
                     {"new privileges", status["NoNewPrivs"] == "1" ? "never" : "possible", status["NoNewPrivs"] != "1"},
                     {"guest RAM", mappings.guest_ram ? "mapped" : "not mapped", mappings.guest_ram},
                     {"descriptors", descriptors_of(pid)},
