@@ -49,7 +49,8 @@ Result<UniqueFd> open_cgroup(const std::string& path) {
   if (!directory) return ipc::system_failure(path);
   struct statfs system{};
   if (::fstatfs(directory.get(), &system) != 0) return ipc::system_failure(path);
-  if (system.f_type != CGROUP2_SUPER_MAGIC) return ipc::failure(ENOTSUP, path + ": no cgroup v2");
+  if (system.f_type != CGROUP2_SUPER_MAGIC)
+    return ipc::failure(ENOTSUP, fmt::format("cgroup {}: this host has no hierarchy of version 2 there", path));
   return directory;
 }
 
@@ -76,8 +77,11 @@ Result<Cgroup> Cgroup::make(const std::string& parent, const std::string& name, 
   if (!limits.any()) return made;
   const auto settings = TRY(settings_of(limits));
   const std::string above = parent.empty() ? kDefaultParent : parent;
-  if (::mkdir(above.c_str(), 0755) != 0 && errno != EEXIST) return ipc::system_failure("cgroup " + above);
-  const UniqueFd folder = TRY(open_cgroup(above));
+  const bool ours = ::mkdir(above.c_str(), 0755) == 0;
+  if (!ours && errno != EEXIST) return ipc::system_failure("cgroup " + above);
+  auto opened = open_cgroup(above);
+  if (!opened && ours) ::rmdir(above.c_str());
+  const UniqueFd folder = TRY(std::move(opened));
   TRY(enable(above, folder, settings));
   const std::string path = above + "/" + name;
   // A monitor that was killed has left it behind: empty, as its children die with it.

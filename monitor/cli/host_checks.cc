@@ -96,6 +96,15 @@ Check write_execute(const sandbox::Protections& protections) {
           .advice = ok ? "" : "Linux 6.3 or later: children lack one of their layers"};
 }
 
+Check core_scheduling(const sandbox::Protections& protections) {
+  const bool ok = protections.core_scheduling;
+  return {.name = "core scheduling",
+          .ok = ok,
+          .required = false,
+          .found = ok ? "no core is shared with others at the same time" : "absent",
+          .advice = ok ? "" : "a kernel with CONFIG_SCHED_CORE, or a host without hyperthreads (nosmt)"};
+}
+
 // Tried in a child, which it would change.
 Check user_namespaces() {
   const bool root = ::geteuid() == 0;
@@ -140,8 +149,15 @@ Check huge_pages() {
 
 std::vector<Check> check_host() {
   const sandbox::Protections protections = sandbox::supported_protections();
-  return {kernel(),          io_uring(), seccomp(protections), landlock(protections), write_execute(protections),
-          user_namespaces(), cgroups(),  huge_pages()};
+  return {kernel(),
+          io_uring(),
+          seccomp(protections),
+          landlock(protections),
+          write_execute(protections),
+          core_scheduling(protections),
+          user_namespaces(),
+          cgroups(),
+          huge_pages()};
 }
 
 }  // namespace cli

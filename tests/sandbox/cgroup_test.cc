@@ -70,7 +70,8 @@ SCENARIO("cgroup: a machine without limits has none", "[cgroup]") {
 SCENARIO("cgroup: what cannot be is said in one line that names it", "[cgroup]") {
   const support::Folder folder;
   CHECK_THAT(refusal(folder.file(""), {.io_weight = 10'001}), Contains("ioWeight 10001, 1 to 10000"));
-  CHECK_THAT(refusal(folder.file("cgroup"), {.processes = 10}), Contains("cgroup: no cgroup v2"));
+  CHECK_THAT(refusal(folder.file("cgroup"), {.processes = 10}), Contains("no hierarchy of version 2 there"));
+  CHECK_FALSE(std::filesystem::exists(folder.file("cgroup")));
   CHECK_THAT(refusal("/nowhere/at/all", {.processes = 10}), Contains("/nowhere/at/all: No such file"));
 }
 
