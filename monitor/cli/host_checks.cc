@@ -102,7 +102,7 @@ Check core_scheduling(const sandbox::Protections& protections) {
           .ok = ok,
           .required = false,
           .found = ok ? "no core is shared with others at the same time" : "absent",
-          .advice = ok ? "" : "a kernel with CONFIG_SCHED_CORE, or a host without hyperthreads (nosmt)"};
+          .advice = ok ? "" : "Linux 5.14 or later with CONFIG_SCHED_CORE"};
 }
 
 // Tried in a child, which it would change.
