@@ -30,7 +30,6 @@ struct RingRule {
 // IORING_RESTRICTION_REGISTER_OP.
 inline constexpr RingRule kRingRegister[] = {
     {IORING_REGISTER_FILES_UPDATE, "a vring's kick eventfd becomes a fixed file"},
-    {IORING_REGISTER_FILES_UPDATE2, "the same, as newer liburing asks for it"},
 };
 
 // Beside them, of a ring that keeps guest memory.

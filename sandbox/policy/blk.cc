@@ -12,12 +12,10 @@ using namespace tables;  // NOLINT(google-build-using-namespace): this file is o
 
 constexpr Rule kCalls[] = {
     {SYS_preadv, "disk reads", {on(Slot::Image)}},
-    {SYS_pwritev, "disk writes", {on(Slot::Image)}},
     {SYS_pwritev2, "disk writes that are durable when they return", {on(Slot::Image)}},
     {SYS_fdatasync, "VIRTIO_BLK_T_FLUSH", {on(Slot::Image)}},
     {SYS_fallocate, "discard and write-zeroes", {on(Slot::Image)}},
     {SYS_preadv, "disk reads that direct I/O cannot do", {on(Slot::Unaligned)}},
-    {SYS_pwritev, "such writes", {on(Slot::Unaligned)}},
     {SYS_pwritev2, "such writes, durable", {on(Slot::Unaligned)}},
 };
 

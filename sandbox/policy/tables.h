@@ -26,7 +26,6 @@ inline constexpr Rule kEveryThread[] = {
     {SYS_sched_yield, "wait for another thread a little, before futex"},
     {SYS_clock_gettime, "time, where the vDSO cannot tell it"},
     {SYS_restart_syscall, "go on with a wait that a stop signal interrupted"},
-    {SYS_rt_sigreturn, "return from a signal handler"},
     {SYS_exit_group, "stop"},
 };
 
@@ -35,7 +34,6 @@ inline constexpr Rule kRing[] = {
     {SYS_io_uring_register,
      "a vring's kick eventfd becomes a fixed file",
      {on(Slot::Ring), equals(1, IORING_REGISTER_FILES_UPDATE)}},
-    {SYS_io_uring_register, "the same, with tags", {on(Slot::Ring), equals(1, IORING_REGISTER_FILES_UPDATE2)}},
 };
 
 inline constexpr Rule kRingBuffers[] = {
@@ -53,8 +51,7 @@ inline constexpr Rule kSession[] = {
     {SYS_read, "vhost-user bytes, a device state"},
     {SYS_recvmsg, "vhost-user requests and control frames, with their descriptors"},
     {SYS_sendmsg, "vhost-user replies, control frames"},
-    {SYS_ppoll, "wait for a socket's rest of a message; is there room in a pipe?"},
-    {SYS_poll, "the same, as the C library makes it"},
+    {SYS_poll, "wait for a socket's rest of a message; is there room in a pipe?"},
     {SYS_mmap,
      "map the memory table, the in-flight region and the dirty log; allocate; never executable",
      {forbids(2, PROT_EXEC)}},

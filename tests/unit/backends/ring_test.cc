@@ -68,8 +68,8 @@ SCENARIO("ring: nothing can be registered with it but files in their places, and
   if (!made) SKIP_TEST("no io_uring here");
   for (unsigned operation = 0; operation < 64; ++operation) {
     INFO("io_uring_register " << operation);
-    const bool allowed = operation == IORING_REGISTER_FILES_UPDATE || operation == IORING_REGISTER_FILES_UPDATE2 ||
-                         (buffers > 0 && operation == IORING_REGISTER_BUFFERS_UPDATE);
+    const bool allowed =
+        operation == IORING_REGISTER_FILES_UPDATE || (buffers > 0 && operation == IORING_REGISTER_BUFFERS_UPDATE);
     const int result = ::io_uring_register((*made)->fd().get(), operation, nullptr, 0);
     if (allowed)
       CHECK(result != -EACCES);

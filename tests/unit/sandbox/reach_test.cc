@@ -1,10 +1,8 @@
 // What the tables let a process that was taken over reach, written down beside them: a row more or less is seen here.
 #include <linux/if_tun.h>
-#include <seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 
-#include <cstdlib>
 #include <fstream>
 #include <map>
 #include <set>
@@ -14,36 +12,19 @@
 #include "tests/support/bpf.h"
 #include "tests/support/catch.h"
 #include "tests/support/policies.h"
+#include "tests/support/tables.h"
 
-using sandbox::Condition;
 using sandbox::Filter;
 using sandbox::Rule;
 using sandbox::Slot;
 using support::kPolicies;
+using support::kSlotNames;
 
 namespace {
 
-constexpr std::array kSlotNames = {"Log",      "Control",   "Ring",  "Vm",        "Vcpu",   "ExitEvent",
-                                   "Listener", "Directory", "Image", "Unaligned", "Events", "ControlListener"};
-static_assert(kSlotNames.size() == sandbox::kSlots);
-
-// "ioctl 0=Vcpu 1&ffffffff=ae80"
-std::string describe(const Rule& rule) {
-  char* const name = ::seccomp_syscall_resolve_num_arch(SCMP_ARCH_X86_64, rule.syscall);
-  std::string text = name != nullptr ? name : std::to_string(rule.syscall);
-  std::free(name);
-  for (const Condition& condition : rule.conditions) {
-    if (condition.kind == Condition::Kind::Descriptor)
-      text += fmt::format(" {}={}", condition.argument, kSlotNames[static_cast<std::size_t>(condition.slot)]);
-    if (condition.kind == Condition::Kind::Masked)
-      text += fmt::format(" {}&{:x}={:x}", condition.argument, condition.mask, condition.value);
-  }
-  return text;
-}
-
 std::string describe(std::string_view name, sandbox::Policy policy) {
   std::multiset<std::string> rows;
-  for (const Rule& rule : policy) rows.insert(describe(rule));
+  for (const Rule& rule : policy) rows.insert(support::describe(rule));
   return fmt::format("{}\n  {}\n", name, fmt::join(rows, "\n  "));
 }
 
