@@ -147,7 +147,7 @@ Result<> Device::connection_lost(schema::BackEndLoss::Reader loss) {
   if (++losses_ > connections_) return failure(EPROTO, "it lost a connection that it never had");
   const std::string reason = printable(loss.getReason().cStr());
   if (loss.getNeedsReset() && worth_saying(losses_)) say("the guest goes on without it until it resets it: " + reason);
-  if (losses_ != connections_) return {};
+  if (losses_ != connections_ || retry_.due()) return {};  // due: its process has ended, and another comes
   if (loss.getNeedsReset()) cause_ = reason;
   if (!child_) {
     cause_ = reason;

@@ -33,6 +33,7 @@ class Retry {
       then();
     });
   }
+  bool due() const { return static_cast<bool>(timer_); }
   void cancel() {
     if (timer_) loop_.unwatch(timer_);
     timer_ = ipc::UniqueFd();

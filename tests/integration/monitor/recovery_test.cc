@@ -62,3 +62,33 @@ TEST_CASE("a disk's back end is killed 200 times under load: nothing is lost, re
 TEST_CASE("a disk's back end of packed rings is killed 60 times under load", "[children]") {
   kill_again_and_again("packed", 60);
 }
+
+TEST_CASE("a disk's back end that is killed as soon as it is there is replaced all the same", "[recovery]") {
+  NEEDS_CHILDREN();
+  Folder folder;
+  Monitor monitor(folder, {.kernel = folder.file("kernel", 1),
+                           .cmdline = "split",
+                           .disks = {{.path = folder.file("disk", kDiskBytes), .queues = 2}},
+                           .children = Wish::Children::RealBlkAndDriver});
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  // Its replacement waits longer each time, and vcpu-host tells of the loss meanwhile.
+  pid_t last = 0;
+  int killed = 0;
+  for (int tries = 0; killed < 8 && tries < 20'000; ++tries) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    const auto children = children_of(monitor.pid());
+    const Process* blk = find_by_name(children, "bulkhead-blk");
+    if (blk == nullptr || blk->pid == last) continue;
+    std::this_thread::sleep_for(std::chrono::milliseconds(30));  // vcpu-host has it
+    last = blk->pid;
+    if (::kill(last, SIGKILL) == 0) ++killed;
+  }
+  CHECK(killed == 8);
+  std::this_thread::sleep_for(Seconds(3));
+  monitor.send("finish\n");
+  const auto result = monitor.read_until("resets\n", kPatience);
+  INFO(monitor.errors());
+  REQUIRE(result);
+  CHECK_THAT(*result, Contains(" 0 repeated, 0 errors, 0 mismatches, 0 "));
+  CHECK(monitor.wait(kPatience) == kPoweredOff);
+}
