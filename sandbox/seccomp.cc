@@ -23,6 +23,16 @@ struct ReleaseContext {
 };
 using Context = std::unique_ptr<void, ReleaseContext>;
 
+// For what a filter does with calls that no rule of it names.
+Result<Context> make_context(std::uint32_t otherwise) {
+  Context context(::seccomp_init(otherwise));
+  if (!context) return ipc::failure(ENOMEM, "seccomp_init");
+  // Another architecture's calls, x32's among them, would escape numbers that were checked for x86-64.
+  if (const int error = ::seccomp_attr_set(context.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS); error != 0)
+    return ipc::failure(-error, "seccomp_attr_set");
+  return context;
+}
+
 std::unexpected<ipc::Error> bad_rule(const Rule& rule, std::string_view what) {
   return ipc::failure(EINVAL, fmt::format("seccomp rule \"{}\" for call {}: {}", rule.why, rule.syscall, what));
 }
@@ -84,12 +94,7 @@ std::optional<int> Slots::number(Slot slot) const {
 }
 
 Result<Filter> Filter::compile(Policy policy, const Slots& slots) {
-  const Context context(::seccomp_init(SCMP_ACT_KILL_PROCESS));
-  if (!context) return ipc::failure(ENOMEM, "seccomp_init");
-  // Another architecture's calls, x32's among them, would escape numbers that were checked for x86-64.
-  if (const int error = ::seccomp_attr_set(context.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS); error != 0)
-    return ipc::failure(-error, "seccomp_attr_set");
-
+  const Context context = TRY(make_context(SCMP_ACT_KILL_PROCESS));
   std::uint8_t priority = 255;  // the earlier in the table, the earlier in the filter
   for (const Rule& rule : policy) {
     const std::vector<scmp_arg_cmp> all = TRY(comparisons(rule, slots));
@@ -99,6 +104,14 @@ Result<Filter> Filter::compile(Policy policy, const Slots& slots) {
     if (error != 0) return bad_rule(rule, std::strerror(-error));
     if (priority > 0) --priority;
   }
+  return Filter(TRY(export_program(context)));
+}
+
+Result<Filter> Filter::refusing(std::span<const int> calls) {
+  const Context context = TRY(make_context(SCMP_ACT_ALLOW));
+  for (const int call : calls)
+    if (const int error = ::seccomp_rule_add_exact(context.get(), SCMP_ACT_ERRNO(EPERM), call, 0); error != 0)
+      return ipc::failure(-error, fmt::format("refuse system call {}", call));
   return Filter(TRY(export_program(context)));
 }
 

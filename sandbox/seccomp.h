@@ -82,6 +82,8 @@ class Filter {
  public:
   // EINVAL, with the row, when a slot is not set or a rule is malformed.
   static ipc::Result<Filter> compile(Policy policy, const Slots& slots);
+  // Not a policy: allows this machine's x86-64 calls but `calls`, which fail with EPERM. Others kill as above.
+  static ipc::Result<Filter> refusing(std::span<const int> calls);
 
   // From now on the calling thread, and threads and processes that it starts, have this filter, on top
   // of those that it had. Allocates nothing and makes one system call, seccomp(2): a vCPU thread can

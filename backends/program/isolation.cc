@@ -1,13 +1,12 @@
 #include "backends/program/isolation.h"
 
-#include <linux/capability.h>
 #include <sched.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+
+#include "sandbox/capabilities.h"
 
 namespace program {
 namespace {
@@ -22,15 +21,6 @@ constexpr std::pair<int, std::string_view> kNamespaces[] = {
     {CLONE_NEWUTS, "own host name"}, {CLONE_NEWCGROUP, "own cgroups"},
 };
 
-Result<> drop_capabilities() {
-  for (unsigned long capability = 0; ::prctl(PR_CAPBSET_READ, capability) >= 0; ++capability)
-    ::prctl(PR_CAPBSET_DROP, capability);  // refused without CAP_SETPCAP, when there is nothing to drop
-  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
-  const __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {};
-  if (::syscall(SYS_capset, &header, none) != 0) return ipc::system_failure("capset");
-  return {};
-}
-
 Result<std::vector<Layer>> leave_host() {
   std::vector<Layer> layers;
   // Who is not root needs a user namespace first, and some hosts do not allow it.
@@ -38,7 +28,7 @@ Result<std::vector<Layer>> leave_host() {
   for (const auto& [flag, name] : kNamespaces) layers.push_back({name, ::unshare(flag) == 0, ""});
   const rlimit none{.rlim_cur = 0, .rlim_max = 0};
   if (::setrlimit(RLIMIT_CORE, &none) != 0) return ipc::system_failure("setrlimit(CORE)");
-  TRY(drop_capabilities());
+  TRY(sandbox::keep_capabilities(0));
   layers.push_back({"no capabilities", true, ""});
   return layers;
 }

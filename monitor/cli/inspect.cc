@@ -13,6 +13,7 @@
 #include <sstream>
 
 #include "monitor/cli/machine_client.h"
+#include "sandbox/parent.h"
 #include "sandbox/policy/blk.h"
 #include "sandbox/policy/net.h"
 #include "sandbox/policy/vcpu_host.h"
@@ -24,8 +25,6 @@ using ipc::Result;
 namespace fs = std::filesystem;
 namespace schema = ipc::schema;
 
-constexpr int kMostCapabilities = 8;  // those of sandbox/parent.cc
-
 std::string proc(int pid, const std::string& file) {
   return fmt::format("/proc/{}/{}", pid, file);
 }
@@ -35,9 +34,11 @@ std::string link_of(const fs::path& path) {
   return fs::read_symlink(path, error).string();
 }
 
+using Status = std::map<std::string, std::string>;
+
 // Fields of a status file: "Uid" and so on, with single spaces.
-std::map<std::string, std::string> status_of(const std::string& path) {
-  std::map<std::string, std::string> fields;
+Status status_of(const std::string& path) {
+  Status fields;
   std::ifstream file(path);
   for (std::string line; std::getline(file, line);) {
     const std::size_t colon = line.find(':');
@@ -48,6 +49,15 @@ std::map<std::string, std::string> status_of(const std::string& path) {
     fields[line.substr(0, colon)] = value;
   }
   return fields;
+}
+
+std::string uid_of(Status& status) {
+  return status["Uid"].substr(0, status["Uid"].find(' '));
+}
+
+Fact new_privileges_of(Status& status) {
+  const bool never = status["NoNewPrivs"] == "1";
+  return {"new privileges", never ? "never" : "possible", !never};
 }
 
 bool is_zero(const std::string& bits) {
@@ -142,7 +152,7 @@ Fact namespaces_of(int pid, int monitor, bool with_user) {
 }
 
 // Linux 5.9; before it none is told of.
-unsigned filters_of(std::map<std::string, std::string>& status) {
+unsigned filters_of(Status& status) {
   const std::string& count = status["Seccomp_filters"];
   return count.empty() ? 0 : static_cast<unsigned>(std::stoul(count));
 }
@@ -176,13 +186,13 @@ Result<Inspected> inspect_process(const std::string& name, int pid, int monitor)
   if (status.empty() || theirs.empty()) return ipc::failure(ESRCH, fmt::format("{} (pid {})", name, pid));
   Inspected process{.name = name, .pid = pid, .facts = {}};
   const auto add = [&](Fact fact) { process.facts.push_back(std::move(fact)); };
-  const std::string uid = status["Uid"].substr(0, status["Uid"].find(' '));
-  const std::string their_uid = theirs["Uid"].substr(0, theirs["Uid"].find(' '));
+  const std::string uid = uid_of(status);
+  const std::string their_uid = uid_of(theirs);
   // Where the monitor is root each child has a uid of its own; otherwise a user namespace.
   add({"uid", uid, their_uid == "0" && uid == their_uid});
   add(namespaces_of(pid, monitor, their_uid != "0"));
   for (Fact& fact : threads_of(pid, name, filters_of(theirs))) add(std::move(fact));
-  add({"new privileges", status["NoNewPrivs"] == "1" ? "never" : "possible", status["NoNewPrivs"] != "1"});
+  add(new_privileges_of(status));
   std::error_code error;
   const auto seen = std::distance(fs::directory_iterator(proc(pid, "root"), error), fs::directory_iterator());
   add({"files in sight", error ? "not to be seen" : std::to_string(seen), !error && seen != 0});
@@ -201,20 +211,21 @@ Result<Inspected> inspect_process(const std::string& name, int pid, int monitor)
 
 namespace {
 
-// The one that is privileged: what it has kept for starting children again (sandbox/parent.h).
+// The one that is privileged: what it keeps for starting children again.
 Inspected inspect_monitor(int pid) {
   auto status = status_of(proc(pid, "status"));
   // Without new privileges what the bounding set has beyond these is out of reach.
-  const int capabilities = std::popcount(std::strtoull(status["CapPrm"].c_str(), nullptr, 16));
-  const Mappings mappings = mappings_of(pid);
+  const std::uint64_t capabilities = std::strtoull(status["CapPrm"].c_str(), nullptr, 16);
+  const bool ram = mappings_of(pid).guest_ram;
   const bool filtered = status["Seccomp"] == "2";
   return {.name = "monitor",
           .pid = pid,
-          .facts = {{"uid", status["Uid"].substr(0, status["Uid"].find(' '))},
+          .facts = {{"uid", uid_of(status)},
                     {"system calls", filtered ? "all but those that nobody here calls" : "any", !filtered},
-                    {"capabilities", std::to_string(capabilities), capabilities > kMostCapabilities},
-                    {"new privileges", status["NoNewPrivs"] == "1" ? "never" : "possible", status["NoNewPrivs"] != "1"},
-                    {"guest RAM", mappings.guest_ram ? "mapped" : "not mapped", mappings.guest_ram},
+                    {"capabilities", std::to_string(std::popcount(capabilities)),
+                     (capabilities & ~sandbox::kParentCapabilities) != 0},
+                    new_privileges_of(status),
+                    {"guest RAM", ram ? "mapped" : "not mapped", ram},
                     {"descriptors", descriptors_of(pid)},
                     {"cgroup", cgroup_of(pid)}}};
 }

@@ -34,8 +34,8 @@ class Mutant:
     tests: tuple = ("sandbox_test", "")  # the program, and which of its tests; empty: all
 
 
-JAIL, SEAL, CHILD, SECCOMP, PARENT = (
-    f"sandbox/{name}.cc" for name in ("jail", "seal", "child_process", "seccomp", "parent"))
+JAIL, SEAL, CHILD, SECCOMP, PARENT, CAPABILITIES = (
+    f"sandbox/{name}.cc" for name in ("jail", "seal", "child_process", "seccomp", "parent", "capabilities"))
 
 MUTANTS = [
     Mutant("own pids", JAIL, "CLONE_NEWPID | "),
@@ -91,9 +91,9 @@ MUTANTS = [
            needs="deny write and execute"),
     Mutant("no merged pages", SEAL, "::prctl(kSetMemoryMerge, 0, 0, 0, 0) != 0 && errno != EINVAL", "false",
            needs="merging"),
-    Mutant("the monitor's capabilities", PARENT, "::syscall(SYS_capset, &header, sets) == 0", "true"),
-    Mutant("the monitor's bounding set", PARENT, "if (has(CAP_SETPCAP))", "if (false)"),
-    Mutant("the monitor's filter", PARENT, "error = ::seccomp_load(context.get())", "error = 0"),
+    Mutant("the monitor's capabilities", CAPABILITIES, "::syscall(SYS_capset, &header, sets) == 0", "true"),
+    Mutant("the monitor's bounding set", CAPABILITIES, "if ((sets[0].effective >> CAP_SETPCAP & 1) != 0)", "if (false)"),
+    Mutant("the monitor's filter", PARENT, "TRY(filter.enter());"),
     Mutant("a cgroup from the start", CHILD, "arguments.flags |= CLONE_INTO_CGROUP;"),
     Mutant("Landlock", SEAL, "TRY(restrict_by_landlock(*version));", "static_cast<void>(&restrict_by_landlock);",
            needs="Landlock"),
@@ -104,7 +104,7 @@ MUTANTS = [
     Mutant("Landlock: signals", SEAL, "{6, {(1u << 16) - 1, 3, 3},", "{6, {(1u << 16) - 1, 3, 1},", needs="abstract sockets"),
     Mutant("Landlock: abstract sockets", SEAL, "{6, {(1u << 16) - 1, 3, 3},", "{6, {(1u << 16) - 1, 3, 2},", needs="abstract sockets"),
     # Not all of a filter's tests: what they try must not happen by a filter that lets it through.
-    Mutant("filters kill", SECCOMP, "::seccomp_init(SCMP_ACT_KILL_PROCESS)", "::seccomp_init(SCMP_ACT_ERRNO(1))",
+    Mutant("filters kill", SECCOMP, "make_context(SCMP_ACT_KILL_PROCESS)", "make_context(SCMP_ACT_ERRNO(1))",
            tests=("sandbox_unit_test", "*every call that its table does not list*")),
     Mutant("filters kill other architectures' calls", SECCOMP,
            "SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS", "SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ALLOW",

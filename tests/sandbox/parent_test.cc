@@ -24,6 +24,7 @@ std::string kept(const std::string& set) {
 SCENARIO("parent: root keeps what it takes to start children, for good", "[parent]") {
   NEEDS_JAIL;
   if (::geteuid() != 0) SKIP_TEST("only root has capabilities to lose");
+  CHECK(sandbox::kParentCapabilities == 0x4002005e2);
   // CAP_DAC_OVERRIDE, KILL, SETGID, SETUID, SETPCAP, NET_BIND_SERVICE, SYS_ADMIN, SYSLOG.
   for (const char* set : {"CapPrm", "CapEff", "CapBnd"})
     CHECK(in_fork([&] { return kept(set); }) == "00000004002005e2");

@@ -11,9 +11,10 @@ namespace {
 
 std::uint32_t show(sandbox::Policy policy, const sandbox::Rule& rule) {
   for (std::uint32_t i = 0; i < support::kPolicies.size(); ++i)
-    if (support::kPolicies[i].rules.data() == policy.data())
+    if (support::kPolicies[i].rules.data() == policy.data() && policy.size() <= recorder::kMostRows)
       return SCMP_ACT_TRACE(recorder::number(i, static_cast<std::uint32_t>(&rule - policy.data())));
-  return SCMP_ACT_KILL_PROCESS;  // of a table that is not in policies.h: libseccomp takes no rule that does as the rest
+  return SCMP_ACT_KILL_PROCESS;  // of a table that is not in policies.h, or too long: libseccomp takes no rule that
+                                 // does as the rest
 }
 
 int add_rule(void* context, std::uint32_t action, int call, unsigned count, const scmp_arg_cmp* arguments) {
@@ -26,7 +27,5 @@ int add_rule(void* context, std::uint32_t action, int call, unsigned count, cons
 
 }  // namespace
 
-#undef SCMP_ACT_ALLOW
-#define SCMP_ACT_ALLOW show(policy, rule)
-#define seccomp_rule_add_exact_array add_rule
+#define seccomp_rule_add_exact_array(context, action, ...) add_rule(context, show(policy, rule), __VA_ARGS__)
 #include "sandbox/seccomp.cc"  // NOLINT(bugprone-suspicious-include)
