@@ -54,18 +54,20 @@ Result<UniqueFd> open_cgroup(const std::string& path) {
   return directory;
 }
 
-// What children of `directory` are to be limited by. Those that it does not have itself its own parent has to pass on.
-Result<> enable(const std::string& path, const UniqueFd& directory, const std::vector<Setting>& settings) {
+// What children of the cgroup `path` are to be limited by. Those that it does not have itself its own parent has to
+// pass on.
+Result<> prepare(const std::string& path, const std::vector<Setting>& settings) {
+  const UniqueFd directory = TRY(open_cgroup(path));
   const UniqueFd above(::openat(directory.get(), "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   for (const Setting& setting : settings) {
     const std::string on = "+" + setting.controller;
     if (above) static_cast<void>(write_file(above, "cgroup.subtree_control", on));  // or it is on, or not ours to do
-    if (const auto enabled = write_file(directory, "cgroup.subtree_control", on); !enabled) {
-      if (enabled.error().code == EBUSY)
-        return ipc::failure(EBUSY, fmt::format("cgroup {}: processes are in it; one without is right", path));
-      return ipc::failure(ENOTSUP,
-                          fmt::format("cgroup {}: the controller {} cannot be had there", path, setting.controller));
-    }
+    const auto enabled = write_file(directory, "cgroup.subtree_control", on);
+    if (enabled) continue;
+    if (enabled.error().code == EBUSY)
+      return ipc::failure(EBUSY, fmt::format("cgroup {}: processes are in it; one without is right", path));
+    return ipc::failure(ENOTSUP,
+                        fmt::format("cgroup {}: the controller {} cannot be had there", path, setting.controller));
   }
   return {};
 }
@@ -73,22 +75,20 @@ Result<> enable(const std::string& path, const UniqueFd& directory, const std::v
 }  // namespace
 
 Result<Cgroup> Cgroup::make(const std::string& parent, const std::string& name, const CgroupLimits& limits) {
-  Cgroup made;
-  if (!limits.any()) return made;
+  if (!limits.any() && parent.empty()) return Cgroup({});
   const auto settings = TRY(settings_of(limits));
   const std::string above = parent.empty() ? kDefaultParent : parent;
   const bool ours = ::mkdir(above.c_str(), 0755) == 0;
   if (!ours && errno != EEXIST) return ipc::system_failure("cgroup " + above);
-  auto opened = open_cgroup(above);
-  if (!opened && ours) ::rmdir(above.c_str());
-  const UniqueFd folder = TRY(std::move(opened));
-  TRY(enable(above, folder, settings));
+  auto prepared = prepare(above, settings);
+  if (!prepared && ours) ::rmdir(above.c_str());
+  TRY(std::move(prepared));
   const std::string path = above + "/" + name;
   // A monitor that was killed has left it behind: empty, as its children die with it.
   if (::rmdir(path.c_str()) != 0 && errno != ENOENT)
     return ipc::failure(errno, fmt::format("cgroup {}: in use by another machine", path));
   if (::mkdir(path.c_str(), 0755) != 0) return ipc::system_failure("cgroup " + path);
-  made.path_ = path;
+  Cgroup made(path);
   made.directory_ = TRY(open_cgroup(path));
   for (const Setting& setting : settings)
     if (const auto set = write_file(made.directory_, setting.file, setting.value); !set)
@@ -97,7 +97,7 @@ Result<Cgroup> Cgroup::make(const std::string& parent, const std::string& name, 
 }
 
 Cgroup::~Cgroup() {
-  if (directory_) ::rmdir(path_.c_str());
+  if (!path_.empty()) ::rmdir(path_.c_str());
 }
 
 }  // namespace sandbox

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "ipc/error.h"
 #include "ipc/unique_fd.h"
@@ -23,10 +24,11 @@ class Cgroup {
   static constexpr const char* kDefaultParent = "/sys/fs/cgroup/bulkhead";
 
   // Makes the cgroup `name` inside of `parent` (empty: kDefaultParent), which is made if it is not there, and which no
-  // process may be in. Without a limit nothing is made. EINVAL: a limit that cannot be; EBUSY: processes are in the
-  // cgroup; ENOTSUP: the host has no such controller for `parent`, or it is no cgroup v2. Errors name the path.
+  // process may be in. With neither a limit nor a parent nothing is made. EINVAL: a limit that cannot be; EBUSY:
+  // processes are in either cgroup; ENOTSUP: the host has no such controller for `parent`, or it is no cgroup v2.
+  // Errors name the path.
   static ipc::Result<Cgroup> make(const std::string& parent, const std::string& name, const CgroupLimits& limits);
-  Cgroup(Cgroup&& other) noexcept = default;
+  Cgroup(Cgroup&& other) noexcept : path_(std::exchange(other.path_, {})), directory_(std::move(other.directory_)) {}
   Cgroup& operator=(Cgroup&&) = delete;
   ~Cgroup();  // it is removed, if no process is in it
 
@@ -34,8 +36,8 @@ class Cgroup {
   const ipc::UniqueFd* directory() const { return directory_ ? &directory_ : nullptr; }
 
  private:
-  Cgroup() = default;
-  std::string path_;
+  explicit Cgroup(std::string path) : path_(std::move(path)) {}
+  std::string path_;  // empty: there is none
   ipc::UniqueFd directory_;
 };
 

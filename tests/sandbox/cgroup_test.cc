@@ -63,7 +63,7 @@ std::string refusal(const std::string& parent, const CgroupLimits& limits) {
   if (!(hierarchy).mounted()) SKIP_TEST("no right to mount a cgroup v2 hierarchy")
 
 SCENARIO("cgroup: a machine without limits has none", "[cgroup]") {
-  const Cgroup none = must(Cgroup::make("/nowhere", "vm", {}));
+  const Cgroup none = must(Cgroup::make("", "vm", {}));
   CHECK(none.directory() == nullptr);
 }
 
@@ -81,6 +81,18 @@ SCENARIO("cgroup: a controller that the host does not have there is named, and n
   if (hierarchy.has("pids")) SKIP_TEST("this host's cgroup v2 has all controllers");
   CHECK_THAT(refusal(hierarchy.parent(), {.processes = 10}),
              Contains(hierarchy.parent()) && Contains("the controller pids cannot be had there"));
+  CHECK_FALSE(std::filesystem::exists(hierarchy.parent()));
+}
+
+SCENARIO("cgroup: a machine is put where its operator says, with no limit too", "[cgroup]") {
+  const Hierarchy hierarchy;
+  NEEDS_CGROUP(hierarchy);
+  {
+    const Cgroup cgroup = must(Cgroup::make(hierarchy.parent(), "vm", {}));
+    CHECK(cgroup.directory() != nullptr);
+    CHECK(std::filesystem::exists(hierarchy.parent() + "/vm/cgroup.procs"));
+    CHECK_FALSE(refusal(hierarchy.parent() + "/vm/cgroup.procs", {}).empty());
+  }
   CHECK_FALSE(std::filesystem::exists(hierarchy.parent() + "/vm"));
 }
 
