@@ -6,12 +6,12 @@
 #include <seccomp.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
+#include <chrono>
 #include <cstdlib>
 #include <memory>
-#include <optional>
-#include <string_view>
 
 #include "ipc/error.h"
 #include "ipc/unique_fd.h"
@@ -19,9 +19,10 @@
 namespace sandbox {
 namespace {
 
-constexpr int kPatienceMs = 100;               // audit hands its records to the log by a thread of its own
-constexpr std::uint64_t kSlackUs = 1'000'000;  // the log's clock is not quite CLOCK_MONOTONIC
-constexpr int kMostRecords = 100'000;          // more than a kernel's log has
+using Time = std::chrono::steady_clock;
+
+constexpr std::chrono::milliseconds kPatience{100};  // audit hands its records to the log by a thread of its own
+constexpr std::uint64_t kSlackUs = 1'000'000;        // the log's clock is not quite CLOCK_MONOTONIC
 
 struct FreeText {
   void operator()(char* text) const { std::free(text); }
@@ -37,40 +38,45 @@ std::optional<std::uint64_t> number_after(std::string_view record, std::string_v
   return error == std::errc() ? std::optional(value) : std::nullopt;
 }
 
-// Documentation/ABI/testing/dev-kmsg: "priority,sequence,microseconds,flags;text". The text is audit's: what a process
-// may choose of it, its name, is in quotes without blanks.
-std::optional<int> call_in(std::string_view record, pid_t pid, std::uint64_t started_us) {
-  const std::size_t text = record.find(';');
-  if (text == std::string_view::npos || record.find("type=1326 ", text) == std::string_view::npos) return std::nullopt;
-  const std::size_t sequence = record.find(',') + 1;
-  const auto time = number_after(record.substr(record.find(',', sequence)), ",", 10);
-  if (!time || *time + kSlackUs < started_us) return std::nullopt;
-  if (number_after(record, " pid=", 10) != static_cast<std::uint64_t>(pid)) return std::nullopt;
-  const auto architecture = number_after(record, " arch=", 16);
-  const auto number = number_after(record, " syscall=", 10);
+}  // namespace
+
+// "priority,sequence,microseconds,flags;text". The text is audit's: what a process may choose of it, its name, is in
+// quotes without blanks.
+std::optional<int> violation_in(std::string_view record, pid_t pid, std::uint64_t started_us) {
+  const std::size_t head = std::min(record.find(';'), record.size());
+  const std::string_view text = record.substr(head);
+  std::string_view fields = record.substr(0, head);
+  for (int skipped = 0; skipped < 2; ++skipped) fields.remove_prefix(std::min(fields.find(',') + 1, fields.size()));
+  const auto time = number_after(fields, "", 10);
+  if (!time || *time < started_us - std::min(started_us, kSlackUs)) return std::nullopt;
+  if (text.find("type=1326 ") == std::string_view::npos) return std::nullopt;
+  if (number_after(text, " pid=", 10) != static_cast<std::uint64_t>(pid)) return std::nullopt;
+  const auto architecture = number_after(text, " arch=", 16);
+  const auto number = number_after(text, " syscall=", 10);
   if (!architecture || !number) return std::nullopt;
   constexpr std::uint64_t kX32 = 0x40000000;
   return *architecture == AUDIT_ARCH_X86_64 && *number < kX32 ? static_cast<int>(*number) : kOtherArchitecture;
 }
 
-}  // namespace
-
 int violation_of(pid_t pid, std::uint64_t started_us) {
   const ipc::UniqueFd log(::open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC));
   if (!log) return kUnknownCall;
   std::array<char, 8192> record;  // CONSOLE_EXT_LOG_MAX: the longest there is
-  for (int i = 0; i < kMostRecords; ++i) {
+  const auto end = Time::now() + kPatience;
+  while (true) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - Time::now()).count();
+    if (left <= 0) return kUnknownCall;  // however many others the log has
     const ssize_t size = ::read(log.get(), record.data(), record.size());
     if (size > 0) {
-      if (auto call = call_in({record.data(), static_cast<std::size_t>(size)}, pid, started_us)) return *call;
+      const auto call = violation_in({record.data(), static_cast<std::size_t>(size)}, pid, started_us);
+      if (call) return *call;
     } else if (errno == EAGAIN) {
       pollfd more{.fd = log.get(), .events = POLLIN, .revents = 0};
-      if (::poll(&more, 1, kPatienceMs) != 1) return kUnknownCall;
+      ::poll(&more, 1, static_cast<int>(left));
     } else if (errno != EPIPE && errno != EINTR) {  // EPIPE: overtaken by newer records
       return kUnknownCall;
     }
   }
-  return kUnknownCall;
 }
 
 std::string name_of_call(int call) {
