@@ -95,8 +95,7 @@ program::Setup<program::Assignment> accept_card(ipc::Frame frame, ipc::ControlCh
   auto product = std::make_unique<CardProduct>(ShownCard{.options = asked.options,
                                                          .abilities = abilities_of(asked.kind),
                                                          .way = asked.name,
-                                                         .lost = [&control] { say_link_lost(control); },
-                                                         .headers = false},
+                                                         .lost = [&control] { say_link_lost(control); }},
                                                std::move(links));
   auto told = [product = product.get(), links = asked.kind](ipc::Frame said) {
     return relink(product->device(), links, std::move(said));

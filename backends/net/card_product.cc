@@ -55,8 +55,7 @@ Result<> CardProduct::watch(ipc::EventLoop& events, Reconfigure reconfigure) {
   return events.watch(redialler_->line(), [this, &events, reconfigure] {
     const auto linked = [&]() -> Result<> {
       std::vector<std::unique_ptr<Link>> links;
-      ipc::UniqueFd stream = TRY(redialler_->connection());
-      links.push_back(TRY(make_stream_link(std::move(stream), shown_.headers)));
+      links.push_back(TRY(redialler_->link()));
       return reconfigure([&] { return device_->set_links(std::move(links)); });
     }();
     if (linked) return serve::say("the other end is back: the link is up");
@@ -88,15 +87,15 @@ Result<bool> CardProduct::change(schema::ControlRequest::Reader request) {
 
 Result<std::unique_ptr<program::Product>> open_card(const CommandLine& command) {
   auto links = TRY(open_links(command));
-  const bool cable = command.way == Way::CablePath;
   std::optional<Redialler> redialler;
-  if (cable || command.way == Way::StreamPath) redialler = TRY(Redialler::start(command.name));
-  return std::make_unique<CardProduct>(ShownCard{.options = command.options,
-                                                 .abilities = abilities_of(command.way),
-                                                 .way = describe(command),
-                                                 .lost = [] { serve::say("the other end has gone: the link is down"); },
-                                                 .headers = cable},
-                                       std::move(links), std::move(redialler));
+  if (command.way == Way::StreamPath || command.way == Way::CablePath)
+    redialler = TRY(Redialler::start(command.name, command.way == Way::CablePath));
+  return std::make_unique<CardProduct>(
+      ShownCard{.options = command.options,
+                .abilities = abilities_of(command.way),
+                .way = describe(command),
+                .lost = [] { serve::say("the other end has gone: the link is down"); }},
+      std::move(links), std::move(redialler));
 }
 
 program::Commands card_commands() {

@@ -15,12 +15,11 @@ struct ShownCard {
   Abilities abilities;
   std::string way;             // where frames go, for people
   std::function<void()> lost;  // called when the other end has gone
-  bool headers;                // of a stream that is connected again: make_stream_link()
 };
 
 class CardProduct final : public program::Product {
  public:
-  // With a `redialler` a stream that ends is replaced by what it connects.
+  // With a `redialler` a link that is lost is replaced by its next one.
   CardProduct(ShownCard card, std::vector<std::unique_ptr<Link>> links, std::optional<Redialler> redialler = {})
       : shown_(std::move(card)), links_(std::move(links)), redialler_(std::move(redialler)) {}
 

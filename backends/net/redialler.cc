@@ -18,9 +18,10 @@ using ipc::UniqueFd;
 
 constexpr int kPatienceMs = 1000;  // before the first attempt too: who listens may end every connection at once
 
-// No allocation: its filter has no call for that.
+// No allocation: its filter has no call for that. Nor does it wait for who listens and does not accept: it would not
+// see that who asks has gone.
 UniqueFd dial(const sockaddr_un& address) {
-  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (socket && ::connect(socket.get(), ipc::generic(address), sizeof address) != 0) socket = UniqueFd();
   return socket;
 }
@@ -29,7 +30,7 @@ UniqueFd dial(const sockaddr_un& address) {
 bool answer(const UniqueFd& line, const sockaddr_un& address) {
   UniqueFd socket;
   while (!socket) {
-    pollfd gone{.fd = line.get(), .events = POLLIN, .revents = 0};
+    pollfd gone{.fd = line.get(), .events = 0, .revents = 0};  // it hangs up
     if (::poll(&gone, 1, kPatienceMs) != 0) return false;
     socket = dial(address);
   }
@@ -39,31 +40,32 @@ bool answer(const UniqueFd& line, const sockaddr_un& address) {
 
 }  // namespace
 
-Result<Redialler> Redialler::start(const std::string& path) {
+Result<Redialler> Redialler::start(const std::string& path, bool headers) {
   const sockaddr_un address = TRY(ipc::unix_address(path));
-  return Redialler(TRY(program::start_helper({
+  UniqueFd line = TRY(program::start_helper({
       .what = "the process that connects again",
       .policy = sandbox::kRedialPolicy,
       .slots = {},
       .work =
-          [&](const UniqueFd& line) {
+          [&](const UniqueFd& theirs) {
             char word = 0;
-            while (::read(line.get(), &word, 1) == 1 && answer(line, address)) {
+            while (::read(theirs.get(), &word, 1) == 1 && answer(theirs, address)) {
             }
           },
-  })));
+  }));
+  return Redialler(std::move(line), headers);
 }
 
 void Redialler::ask() const {
   constexpr char kWord = 1;
-  [[maybe_unused]] const ssize_t asked = ::write(line_.get(), &kWord, 1);  // where it has gone, connection() says so
+  [[maybe_unused]] const ssize_t asked = ::write(line_.get(), &kWord, 1);  // where it has gone, link() says so
 }
 
-Result<UniqueFd> Redialler::connection() const {
+Result<std::unique_ptr<Link>> Redialler::link() const {
   std::array<std::byte, 1> word{};
   auto received = TRY(ipc::receive_with_fds(line_, word, 1, 0));
   if (received.fds.size() != 1) return ipc::failure(EPIPE, "the process that connects again has gone");
-  return std::move(received.fds.front());
+  return make_stream_link(std::move(received.fds.front()), headers_);
 }
 
 }  // namespace net

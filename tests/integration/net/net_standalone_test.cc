@@ -7,6 +7,7 @@
 
 #include "tests/integration/net/served_card.h"
 #include "tests/support/catch.h"
+#include "tests/system/processes.h"
 
 using Catch::Matchers::Contains;
 using support::Bytes;
@@ -170,6 +171,29 @@ SCENARIO("net alone: a stream that ends takes the link down, and it is connected
   CHECK(net.card->wait(Seconds(10)) == 0);
   CHECK_THAT(net.card->errors(),
              Contains("the other end has gone: the link is down") && Contains("the other end is back: the link is up"));
+}
+
+SCENARIO("net alone: with the card goes the process that connects again, even where nobody accepts",
+         "[net-standalone]") {
+  Served net;
+  REQUIRE(net.connect());
+  net.network.reset();
+  std::vector<ipc::UniqueFd> waiting;  // until there is room for no more
+  while (waiting.size() < 100) {
+    auto one = ipc::connect_unix(net.folder.file("network"), SOCK_STREAM | SOCK_NONBLOCK);
+    if (!one) break;
+    waiting.push_back(std::move(*one));
+  }
+  REQUIRE(waiting.size() < 100);
+  CHECK(net.says_link("down"));
+  std::this_thread::sleep_for(std::chrono::milliseconds(1500));  // it has tried
+  const auto helpers = system_test::children_of(net.card->pid());
+  REQUIRE(helpers.size() == 3);  // and the keepers of two sockets' paths
+  REQUIRE(::kill(net.card->pid(), SIGKILL) == 0);
+  net.card->wait(Seconds(10));
+  for (int i = 0; i < 40 && std::ranges::any_of(helpers, system_test::exists); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  for (const auto& helper : helpers) CHECK_FALSE(system_test::exists(helper));
 }
 
 SCENARIO("net alone: it ends when asked, comes back when killed, and serves one front end after the other",
