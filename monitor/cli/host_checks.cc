@@ -5,8 +5,11 @@
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdio>
 #include <fstream>
+#include <iterator>
 
 #include "ipc/error.h"
 #include "monitor/cli/doctor.h"
@@ -20,7 +23,7 @@ std::string error_text(int error) {
 }
 
 Check kernel() {
-  // The youngest that we need: io_uring's restrictions and tagged file updates (5.13), in a kernel kept up.
+  // The youngest that we need is io_uring's restrictions (5.10); this is the next kernel that is kept up.
   constexpr unsigned kMajor = 5;
   constexpr unsigned kMinor = 15;
   utsname name{};
@@ -69,40 +72,25 @@ Check io_uring() {
   return check;
 }
 
-Check landlock(const sandbox::Protections& protections) {
-  const bool ok = protections.landlock_abi > 0;
-  return {.name = "Landlock",
+// One of the layers of a child; without `required` ones guests do not run.
+Check layer(std::string name, bool ok, bool required, std::string found, std::string advice) {
+  return {.name = std::move(name),
           .ok = ok,
-          .required = false,
-          .found = ok ? fmt::format("ABI {}", protections.landlock_abi) : "absent",
-          .advice = ok ? "" : "boot with lsm=landlock,… : children lack one of their layers"};
+          .required = required,
+          .found = ok ? std::move(found) : "absent",
+          .advice = ok ? "" : std::move(advice)};
 }
 
-Check seccomp(const sandbox::Protections& protections) {
-  const bool ok = protections.seccomp_kill_process;
-  return {.name = "seccomp",
-          .ok = ok,
-          .required = true,
-          .found = ok ? "filters that kill the process" : "absent",
-          .advice = ok ? "" : "a kernel with CONFIG_SECCOMP_FILTER"};
-}
-
-Check write_execute(const sandbox::Protections& protections) {
-  const bool ok = protections.deny_write_execute;
-  return {.name = "memory-deny-write-exec",
-          .ok = ok,
-          .required = false,
-          .found = ok ? "there" : "absent",
-          .advice = ok ? "" : "Linux 6.3 or later: children lack one of their layers"};
-}
-
-Check core_scheduling(const sandbox::Protections& protections) {
-  const bool ok = protections.core_scheduling;
-  return {.name = "core scheduling",
-          .ok = ok,
-          .required = false,
-          .found = ok ? "no core is shared with others at the same time" : "absent",
-          .advice = ok ? "" : "Linux 5.14 or later with CONFIG_SCHED_CORE"};
+std::vector<Check> check_layers() {
+  const sandbox::Protections there = sandbox::supported_protections();
+  return {layer("seccomp", there.seccomp_kill_process, true, "filters that kill the process",
+                "a kernel with CONFIG_SECCOMP_FILTER"),
+          layer("Landlock", there.landlock_abi > 0, false, fmt::format("ABI {}", there.landlock_abi),
+                "boot with lsm=landlock,… : children lack one of their layers"),
+          layer("memory-deny-write-exec", there.deny_write_execute, false, "there",
+                "Linux 6.3 or later: children lack one of their layers"),
+          layer("core scheduling", there.core_scheduling, false, "no core is shared with others at the same time",
+                "Linux 5.14 or later with CONFIG_SCHED_CORE")};
 }
 
 // Tried in a child, which it would change.
@@ -148,16 +136,10 @@ Check huge_pages() {
 }  // namespace
 
 std::vector<Check> check_host() {
-  const sandbox::Protections protections = sandbox::supported_protections();
-  return {kernel(),
-          io_uring(),
-          seccomp(protections),
-          landlock(protections),
-          write_execute(protections),
-          core_scheduling(protections),
-          user_namespaces(),
-          cgroups(),
-          huge_pages()};
+  std::vector<Check> checks{kernel(), io_uring()};
+  std::ranges::move(check_layers(), std::back_inserter(checks));
+  for (Check& check : std::array{user_namespaces(), cgroups(), huge_pages()}) checks.push_back(std::move(check));
+  return checks;
 }
 
 }  // namespace cli
