@@ -1,5 +1,6 @@
 // Fuzz target: a guest's accesses to the ports of the platform (clock and CMOS, ACPI, reset, keyboard controller, PCI
 // configuration) and to the PCI bus's memory, while time passes, and its owner presses the power button.
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstdlib>
@@ -15,6 +16,8 @@ namespace vcpu_host {
 namespace {
 
 constexpr std::uint64_t kRamBytes = std::uint64_t{5} << 30;
+
+constexpr std::int64_t kLastTime = std::int64_t{1} << 62;  // in the year 2116
 
 // What a guest's instruction can reach, and nothing more: Bus cuts what leaves a range.
 struct Platform {
@@ -66,7 +69,8 @@ void step(Platform& platform, std::span<const std::uint8_t, 4> bytes) {
     case 5:
       return platform.memory.write(place, access);
     case 6:
-      platform.time += std::int64_t{1} << (bytes[1] % 56);  // up to two years
+      platform.time =
+          std::min(platform.time + (std::int64_t{1} << (bytes[1] % 56)), kLastTime);  // up to two years more
       static_cast<void>(platform.loop.run_once(0));
       return;
     default:

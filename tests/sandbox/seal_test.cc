@@ -126,6 +126,23 @@ SCENARIO("seal: no page is shared with another process for having the same conte
   CHECK(merged == "10");
 }
 
+SCENARIO("seal: a process has its cores to itself, and shares them with what it starts", "[seal]") {
+  const auto cookie = [] {
+    unsigned long value = 0;
+    return ::prctl(PR_SCHED_CORE, PR_SCHED_CORE_GET, 0, PR_SCHED_CORE_SCOPE_THREAD, &value) == 0 ? value : 0;
+  };
+  const std::string own = support::in_fork([&] {
+    const auto done = sandbox::own_core();
+    if (!done) return ipc::describe(done.error());
+    const unsigned long ours = cookie();
+    if (ours == 0) return std::string("none");
+    return support::in_fork(
+        [&] { return std::string(sandbox::own_core() && cookie() == ours ? "shared" : "another"); });
+  });
+  if (own == "none") SKIP_TEST("no core of this host has several threads, or its kernel has no core scheduling");
+  CHECK(own == "shared");
+}
+
 SCENARIO("seal: no memory becomes executable", "[seal]") {
   NEEDS_JAIL;
   if (!sandbox::supported_protections().deny_write_execute) SKIP_TEST("this kernel has no PR_SET_MDWE: Linux 6.3");

@@ -18,31 +18,56 @@ namespace {
 
 constexpr std::uint64_t kDiskBytes = 40 * 16 * 4096;  // StampedLoad::kSectors
 
+// A driver's load on a real back end, in a real jail, under the real monitor.
+class Loaded {
+ public:
+  explicit Loaded(const std::string& layout)
+      : monitor_(folder_, {.kernel = folder_.file("kernel", 1),
+                           .cmdline = layout,
+                           .disks = {{.path = folder_.file("disk", kDiskBytes), .queues = 2}},
+                           .children = Wish::Children::RealBlkAndDriver}) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  }
+
+  // Its pid; 0 while it is being replaced.
+  pid_t back_end() const {
+    const auto children = children_of(monitor_.pid());
+    const Process* blk = find_by_name(children, "bulkhead-blk");
+    return blk != nullptr ? blk->pid : 0;
+  }
+  // The load ends: what the driver has seen, and what the monitor has told.
+  struct Ended {
+    std::string seen, told;
+  };
+  Ended finish() {
+    monitor_.send("finish\n");
+    const auto seen = monitor_.read_until("resets\n", kPatience);
+    INFO(monitor_.errors());
+    REQUIRE(seen);
+    CHECK_THAT(*seen, Contains(" 0 repeated, 0 errors, 0 mismatches, 0 "));
+    CHECK(monitor_.wait(kPatience) == kPoweredOff);
+    return {*seen, monitor_.errors()};
+  }
+
+ private:
+  Folder folder_;
+  Monitor monitor_;
+};
+
 void kill_again_and_again(const std::string& layout, int kills) {
   NEEDS_CHILDREN();
-  Folder folder;
-  Monitor monitor(folder, {.kernel = folder.file("kernel", 1),
-                           .cmdline = layout,
-                           .disks = {{.path = folder.file("disk", kDiskBytes), .queues = 2}},
-                           .children = Wish::Children::RealBlkAndDriver});
+  Loaded machine(layout);
   std::mt19937 random(std::random_device{}());
   int killed = 0;
   for (int tries = 0; killed < kills && tries < 50 * kills; ++tries) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(killed == 0 ? 500 : 101 + random() % 60));
-    const auto children = children_of(monitor.pid());
-    const Process* blk = find_by_name(children, "bulkhead-blk");
-    if (blk != nullptr && ::kill(blk->pid, SIGKILL) == 0) ++killed;
+    const pid_t victim = machine.back_end();
+    if (victim != 0 && ::kill(victim, SIGKILL) == 0) ++killed;
+    std::this_thread::sleep_for(std::chrono::milliseconds(101 + random() % 60));
   }
   CHECK(killed == kills);
   std::this_thread::sleep_for(Seconds(0.5));
-  monitor.send("finish\n");
-  const auto result = monitor.read_until("resets\n", kPatience);
-  INFO(monitor.errors());
-  REQUIRE(result);
-  CHECK_THAT(*result, Contains(" 0 repeated, 0 errors, 0 mismatches, 0 "));
-  CHECK(std::stoul(*result) > 1000u * static_cast<unsigned>(kills) / 10);
-  CHECK(monitor.wait(kPatience) == kPoweredOff);
-  const std::string told = monitor.errors();
+  const auto [seen, told] = machine.finish();
+  CHECK(std::stoul(seen) > 1000u * static_cast<unsigned>(kills) / 10);
   constexpr std::string_view kSummary = "blk0: replaced ";
   const std::size_t summary = told.find(kSummary);
   REQUIRE(summary != std::string::npos);
@@ -50,7 +75,7 @@ void kill_again_and_again(const std::string& layout, int kills) {
   const int replaced = std::stoi(told.substr(summary + kSummary.size()));
   CHECK(replaced <= kills);
   CHECK(replaced >= kills / 2);
-  std::cout << *result << "\n" << told.substr(summary);
+  std::cout << seen << "\n" << told.substr(summary);
 }
 
 }  // namespace
@@ -65,30 +90,19 @@ TEST_CASE("a disk's back end of packed rings is killed 60 times under load", "[c
 
 TEST_CASE("a disk's back end that is killed as soon as it is there is replaced all the same", "[recovery]") {
   NEEDS_CHILDREN();
-  Folder folder;
-  Monitor monitor(folder, {.kernel = folder.file("kernel", 1),
-                           .cmdline = "split",
-                           .disks = {{.path = folder.file("disk", kDiskBytes), .queues = 2}},
-                           .children = Wish::Children::RealBlkAndDriver});
-  std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  Loaded machine("split");
   // Its replacement waits longer each time, and vcpu-host tells of the loss meanwhile.
   pid_t last = 0;
   int killed = 0;
   for (int tries = 0; killed < 8 && tries < 20'000; ++tries) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    const auto children = children_of(monitor.pid());
-    const Process* blk = find_by_name(children, "bulkhead-blk");
-    if (blk == nullptr || blk->pid == last) continue;
+    const pid_t victim = machine.back_end();
+    if (victim == 0 || victim == last) continue;
     std::this_thread::sleep_for(std::chrono::milliseconds(30));  // vcpu-host has it
-    last = blk->pid;
-    if (::kill(last, SIGKILL) == 0) ++killed;
+    last = victim;
+    if (::kill(victim, SIGKILL) == 0) ++killed;
   }
   CHECK(killed == 8);
   std::this_thread::sleep_for(Seconds(3));
-  monitor.send("finish\n");
-  const auto result = monitor.read_until("resets\n", kPatience);
-  INFO(monitor.errors());
-  REQUIRE(result);
-  CHECK_THAT(*result, Contains(" 0 repeated, 0 errors, 0 mismatches, 0 "));
-  CHECK(monitor.wait(kPatience) == kPoweredOff);
+  machine.finish();
 }
