@@ -47,4 +47,10 @@ Result<UniqueFd> bind_unix(const std::string& path, int type, mode_t mode) {
   return socket;
 }
 
+Result<StreamPair> StreamPair::make() {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return system_failure("socketpair");
+  return StreamPair{UniqueFd(ends[0]), UniqueFd(ends[1])};
+}
+
 }  // namespace ipc

@@ -26,4 +26,10 @@ Result<UniqueFd> connect_unix(const std::string& path, int type);
 // Errors name the path.
 Result<UniqueFd> bind_unix(const std::string& path, int type, mode_t mode = 0777);
 
+// Two connected stream sockets.
+struct StreamPair {
+  UniqueFd ours, theirs;
+  static Result<StreamPair> make();
+};
+
 }  // namespace ipc

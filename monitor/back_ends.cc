@@ -20,14 +20,14 @@ std::uint16_t rings_of(const NetConfiguration& card) {
   return static_cast<std::uint16_t>(2 * card.queue_pairs + 1);
 }
 
-Result<UniqueFd> start_disk(Device& device, const Program& program, const DiskConfiguration& disk, const Image& image,
+Result<UniqueFd> start_disk(Device& device, const DiskConfiguration& disk, const Image& image,
                             const UniqueFd* operators) {
-  SocketPair sockets = TRY(SocketPair::create());
+  ipc::StreamPair sockets = TRY(ipc::StreamPair::make());
   // It writes inside its image, never beyond.
   const sandbox::Limits limits{
       .open_files = 64u + 4u * disk.queues,
       .file_bytes = std::max(disk.readonly ? 0 : image.bytes, kScratchBytes + disk.queues * kInflightBytes)};
-  TRY(device.start(program, limits));
+  TRY(device.start(ProgramKind::BLK, limits));
 
   capnp::MallocMessageBuilder message;
   auto block = message.initRoot<schema::ToBackend>().initBlock();
@@ -44,13 +44,12 @@ Result<UniqueFd> start_disk(Device& device, const Program& program, const DiskCo
   return std::move(sockets.ours);
 }
 
-Result<UniqueFd> start_card(Device& device, const Program& program, const NetConfiguration& card,
-                            const UniqueFd* operators) {
+Result<UniqueFd> start_card(Device& device, const NetConfiguration& card, const UniqueFd* operators) {
   WayOut& way = *device.plan().way;
-  SocketPair sockets = TRY(SocketPair::create());
+  ipc::StreamPair sockets = TRY(ipc::StreamPair::make());
   // Telemetry, the in-flight region and a filter's program are all the files that it makes.
   const sandbox::Limits limits{.open_files = 64u + 6u * rings_of(card), .file_bytes = kCardBytes};
-  TRY(device.start(program, limits));
+  TRY(device.start(ProgramKind::NET, limits));
   const auto links = TRY(way.attach([&device](UniqueFd link) {
     capnp::MallocMessageBuilder message;
     message.initRoot<schema::ToBackend>().setLink();

@@ -13,9 +13,8 @@ std::uint16_t rings_of(const NetConfiguration& card);
 inline constexpr std::uint64_t kScratchBytes = 64 * 1024;
 
 // For Device::Plan::find_back_end. `operators`: where they connect to this process, or none. All are borrowed.
-ipc::Result<ipc::UniqueFd> start_disk(Device& device, const Program& program, const DiskConfiguration& disk,
-                                      const Image& image, const ipc::UniqueFd* operators);
-ipc::Result<ipc::UniqueFd> start_card(Device& device, const Program& program, const NetConfiguration& card,
+ipc::Result<ipc::UniqueFd> start_disk(Device& device, const DiskConfiguration& disk, const Image& image,
                                       const ipc::UniqueFd* operators);
+ipc::Result<ipc::UniqueFd> start_card(Device& device, const NetConfiguration& card, const ipc::UniqueFd* operators);
 
 }  // namespace monitor

@@ -7,7 +7,8 @@ namespace monitor {
 
 // The machines may come and go in any order; who is left waits for another. Errors: another program's file at `path`,
 // those of bind(2).
-ipc::Result<std::unique_ptr<WayOut>> make_cable(ipc::EventLoop& loop, const std::string& path,
-                                                const std::string& machine, const std::string& name);
+ipc::Result<std::unique_ptr<WayOut>> make_cable(ipc::EventLoop& loop, Spawner& spawner, std::size_t card,
+                                                const std::string& path, const std::string& machine,
+                                                const std::string& name);
 
 }  // namespace monitor

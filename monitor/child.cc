@@ -20,21 +20,13 @@ Child::Child(ipc::EventLoop& loop, const std::string& machine, std::string name,
       listener_(std::move(listener)),
       log_(loop, [machine, name = name_](std::string_view line) { say(machine, fmt::format("{}: {}", name, line)); }) {}
 
-Result<std::unique_ptr<Child>> Child::start(ipc::EventLoop& loop, const std::string& machine, std::string name,
-                                            const Program& program, std::optional<sandbox::Identity> identity,
-                                            sandbox::Limits limits, Listener listener) {
+Result<std::unique_ptr<Child>> Child::start(ipc::EventLoop& loop, Spawner& spawner, const std::string& machine,
+                                            std::string name, const Spawner::Order& order, Listener listener) {
   std::unique_ptr<Child> child(new Child(loop, machine, std::move(name), std::move(listener)));
   auto pair = TRY(ipc::ControlChannel::pair());
   child->channel_ = std::move(pair.ours);
-  sandbox::ChildSpec spec{.name = program.name,
-                          .program = program.file,
-                          .arguments = {},
-                          .control = std::move(pair.theirs),
-                          .log = TRY(child->log_.open()),
-                          .identity = identity,
-                          .limits = limits,
-                          .cgroup = program.cgroup};
-  child->process_ = TRY(sandbox::spawn(std::move(spec)));
+  const ipc::UniqueFd log = TRY(child->log_.open());
+  child->process_.emplace(TRY(spawner.run(order, pair.theirs, log)));
   Child* self = child.get();
   TRY(loop.watch(self->channel_.socket(), [self] { self->receive(); }));
   self->listening_ = true;

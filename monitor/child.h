@@ -8,16 +8,9 @@
 #include "ipc/control_channel.h"
 #include "ipc/event_loop.h"
 #include "monitor/child_log.h"
-#include "sandbox/child_process.h"
+#include "monitor/spawner.h"
 
 namespace monitor {
-
-// The executable of a child.
-struct Program {
-  std::string name;  // what it is called in the list of processes
-  ipc::UniqueFd file;
-  const ipc::UniqueFd* cgroup = nullptr;  // that its processes are in; none: the monitor's
-};
 
 class Child {
  public:
@@ -28,10 +21,9 @@ class Child {
     std::function<void(const sandbox::Exit& exit)> ended;
   };
 
-  // `name` goes into messages: "blk0". `program` is borrowed.
-  static ipc::Result<std::unique_ptr<Child>> start(ipc::EventLoop& loop, const std::string& machine, std::string name,
-                                                   const Program& program, std::optional<sandbox::Identity> identity,
-                                                   sandbox::Limits limits, Listener listener);
+  // `name` goes into messages: "blk0". `loop` and `spawner` are borrowed.
+  static ipc::Result<std::unique_ptr<Child>> start(ipc::EventLoop& loop, Spawner& spawner, const std::string& machine,
+                                                   std::string name, const Spawner::Order& order, Listener listener);
   ~Child();  // the process is gone afterwards
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
@@ -53,7 +45,7 @@ class Child {
   Listener listener_;
   ipc::ControlChannel channel_;
   ChildLog log_;
-  std::optional<sandbox::ChildProcess> process_;
+  std::optional<Spawner::Process> process_;
   bool listening_ = false;  // the control socket is watched
   bool watching_ = false;   // the process is
 };

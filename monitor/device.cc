@@ -1,6 +1,5 @@
 #include "monitor/device.h"
 
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,9 +16,6 @@ using ipc::UniqueFd;
 namespace schema = ipc::schema;
 
 namespace {
-
-constexpr uid_t kFirstUid = 0x70000000;
-constexpr uid_t kUidsPerMachine = 64;  // a child for each of 31 devices, vcpu-host
 
 // How long to wait before a back end is replaced: not at all if it has served for a while; otherwise longer each time,
 // as what it died of may come again at once.
@@ -40,22 +36,9 @@ bool worth_saying(unsigned times) {
 
 }  // namespace
 
-Result<SocketPair> SocketPair::create() {
-  std::array<int, 2> ends{};
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
-    return ipc::system_failure("make a vhost-user socket");
-  return SocketPair{UniqueFd(ends[0]), UniqueFd(ends[1])};
-}
-
-std::optional<sandbox::Identity> identity_of(std::size_t child) {
-  if (::geteuid() != 0) return std::nullopt;
-  const auto id = kFirstUid + static_cast<uid_t>(::getpid()) * kUidsPerMachine + static_cast<uid_t>(child);
-  return sandbox::Identity{id, id};
-}
-
-Result<std::unique_ptr<Device>> Device::create(ipc::EventLoop& loop, const std::string& machine_name, Machine& machine,
-                                               Plan plan) {
-  std::unique_ptr<Device> device(new Device(loop, machine_name, machine, std::move(plan)));
+Result<std::unique_ptr<Device>> Device::create(ipc::EventLoop& loop, Spawner& spawner, const std::string& machine_name,
+                                               Machine& machine, Plan plan) {
+  std::unique_ptr<Device> device(new Device(loop, spawner, machine_name, machine, std::move(plan)));
   const std::size_t events = 2 * device->plan_.queues + 1;
   for (std::size_t i = 0; i < events; ++i) device->events_.push_back(TRY(make_event()));
   return device;
@@ -71,9 +54,9 @@ void Device::say(const std::string& text) const {
   monitor::say(machine_name_, fmt::format("{}: {}", plan_.name, text));
 }
 
-Result<> Device::start(const Program& program, const sandbox::Limits& limits) {
-  own_ = &program;
+Result<> Device::start(ProgramKind program, const sandbox::Limits& limits) {
   sealed_ = false;
+  seal_ = {};
   if (trial_ && trial_->stage == Trial::Stage::Due) trial_->stage = Trial::Stage::Running;
   Child::Listener listener{
       .said =
@@ -84,15 +67,16 @@ Result<> Device::start(const Program& program, const sandbox::Limits& limits) {
       .broke_protocol = [this](const ipc::Error& error) { misbehaved(error); },
       .ended = [this](const sandbox::Exit& exit) { ended(exit); },
   };
-  child_ = TRY(Child::start(loop_, machine_name_, plan_.name, trial_ ? trial_->program : program,
-                            identity_of(plan_.slot), limits, std::move(listener)));
+  const Spawner::Order order{
+      .slot = plan_.slot, .program = program, .given = trial_ ? &trial_->program : nullptr, .limits = limits};
+  child_ = TRY(Child::start(loop_, spawner_, machine_name_, plan_.name, order, std::move(listener)));
   return {};
 }
 
 Result<Connection> Device::connect() {
   found_ = std::chrono::steady_clock::now();
   UniqueFd socket = TRY(plan_.find_back_end(*this));
-  Connection connection{.socket = std::move(socket), .requests = TRY(SocketPair::create())};
+  Connection connection{.socket = std::move(socket), .requests = TRY(ipc::StreamPair::make())};
   ++connections_;
   return connection;
 }
@@ -102,6 +86,7 @@ Result<> Device::said(ipc::Frame frame) {
   switch (message.which()) {
     case schema::FromBackend::SEALED:
       if (std::exchange(sealed_, true)) break;
+      seal_ = ipc::Seal::told(message.getSealed());
       if (trial_) trial_->stage = Trial::Stage::Passed;
       return machine_.guest_runs() ? Result<>() : machine_.device_sealed();
     case schema::FromBackend::FAILED: {
@@ -196,7 +181,7 @@ Result<> Device::connection_replaced(schema::BackEndReplacement::Reader replacem
 Result<> Device::restart(UniqueFd program) {
   if (!child_)
     return failure(EOPNOTSUPP, fmt::format("{}: its back end is another program's, or being replaced", plan_.name));
-  if (program) trial_ = Trial{.program = {own_->name, std::move(program), own_->cgroup}};
+  if (program) trial_ = Trial{.program = std::move(program)};
   cause_ = "asked by the operator";
   child_->kill();
   return {};
@@ -205,6 +190,7 @@ Result<> Device::restart(UniqueFd program) {
 void Device::describe(schema::ProcessStatus::Builder status) const {
   status.setName(plan_.name);
   status.setPid(child_ ? child_->pid() : 0);
+  seal_.tell(status.initSeal());
   status.setRestarts(connections_ - 1);
   status.setCause(last_cause_);
   if (gaps_.times() > 0) status.setGaps(gaps_.describe());

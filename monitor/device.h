@@ -12,30 +12,22 @@
 #include "ipc/event_loop.h"
 #include "ipc/schema/control.capnp.h"
 #include "ipc/schema/machine_control.capnp.h"
+#include "ipc/seal.h"
+#include "ipc/timer.h"
+#include "ipc/unix_socket.h"
 #include "monitor/child.h"
 #include "monitor/ending.h"
 #include "monitor/gaps.h"
-#include "monitor/retry.h"
 #include "monitor/way_out.h"
 
 namespace monitor {
 
-// Two connected stream sockets.
-struct SocketPair {
-  ipc::UniqueFd ours, theirs;
-  static ipc::Result<SocketPair> create();
-};
-
 // What vcpu-host needs to reach a back end (ipc/schema/control.capnp, ToVcpuHost.device).
 struct Connection {
   ipc::UniqueFd socket;
-  SocketPair requests;
+  ipc::StreamPair requests;
   std::array<int, 3> descriptors() const { return {socket.get(), requests.ours.get(), requests.theirs.get()}; }
 };
-
-// Unique among the machines of this host while we live, as our pid is: see docs/architecture.md. Nothing where we are
-// not root.
-std::optional<sandbox::Identity> identity_of(std::size_t child);
 
 class Device {
  public:
@@ -63,8 +55,8 @@ class Device {
   };
 
   // All but `plan` are borrowed. `machine_name` goes into messages.
-  static ipc::Result<std::unique_ptr<Device>> create(ipc::EventLoop& loop, const std::string& machine_name,
-                                                     Machine& machine, Plan plan);
+  static ipc::Result<std::unique_ptr<Device>> create(ipc::EventLoop& loop, Spawner& spawner,
+                                                     const std::string& machine_name, Machine& machine, Plan plan);
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 
@@ -73,8 +65,8 @@ class Device {
   bool sealed() const { return sealed_; }  // or not ours to wait for
   std::vector<int> events() const;         // its eventfds: kicks, calls, and one for changes of configuration
 
-  // For `find_back_end`: a process of `program` (borrowed, for as long as this), or of the one that an operator gave.
-  ipc::Result<> start(const Program& program, const sandbox::Limits& limits);
+  // For `find_back_end`: a process of `program`, or of the one that an operator gave.
+  ipc::Result<> start(ProgramKind program, const sandbox::Limits& limits);
   ipc::Result<> send(capnp::MessageBuilder& message, std::span<const int> fds) { return child_->send(message, fds); }
 
   // The first connection, or another.
@@ -94,12 +86,17 @@ class Device {
  private:
   // A program that an operator gave, in place of ours.
   struct Trial {
-    Program program;
+    ipc::UniqueFd program;
     enum class Stage { Due, Running, Passed } stage = Stage::Due;
   };
 
-  Device(ipc::EventLoop& loop, const std::string& machine_name, Machine& machine, Plan plan)
-      : loop_(loop), machine_name_(machine_name), machine_(machine), plan_(std::move(plan)), retry_(loop) {}
+  Device(ipc::EventLoop& loop, Spawner& spawner, const std::string& machine_name, Machine& machine, Plan plan)
+      : loop_(loop),
+        spawner_(spawner),
+        machine_name_(machine_name),
+        machine_(machine),
+        plan_(std::move(plan)),
+        retry_(loop) {}
   ipc::Result<> said(ipc::Frame frame);
   void misbehaved(const ipc::Error& error);
   void ended(const sandbox::Exit& exit);
@@ -110,15 +107,16 @@ class Device {
   void say(const std::string& text) const;
 
   ipc::EventLoop& loop_;
+  Spawner& spawner_;
   const std::string& machine_name_;
   Machine& machine_;
   const Plan plan_;
   std::vector<ipc::UniqueFd> events_;
 
   std::unique_ptr<Child> child_;  // none: somebody else's, or it is being replaced
-  const Program* own_ = nullptr;
   std::optional<Trial> trial_;
   bool sealed_ = true;
+  ipc::Seal seal_;
   std::chrono::steady_clock::time_point found_;  // when the last connection was
   unsigned connections_ = 0;                     // that vcpu-host was given
   unsigned losses_ = 0;                          // of those, as it says
@@ -128,7 +126,7 @@ class Device {
   std::string last_cause_;                       // of the last replacement
   std::chrono::milliseconds patience_{0};
   Gaps gaps_;
-  Retry retry_;
+  ipc::Timer retry_;
 };
 
 }  // namespace monitor

@@ -8,11 +8,11 @@
 #include <string_view>
 
 #include "ipc/operators.h"
-#include "monitor/control_folder.h"
 #include "monitor/exit_status.h"
 #include "monitor/message.h"
 #include "monitor/virtual_machine.h"
-#include "sandbox/parent.h"
+#include "sandbox/capabilities.h"
+#include "sandbox/policy/monitor.h"
 
 namespace monitor {
 namespace {
@@ -27,11 +27,6 @@ struct Operator {
   std::optional<int> signal;    // ends it at once
   bool asked_politely = false;  // SIGTERM once: the power button
 };
-
-int report(const std::string& name, ExitStatus status, std::string_view reason) {
-  say(name, reason);
-  return static_cast<int>(status);
-}
 
 ExitStatus status_of(Ending::Kind kind) {
   switch (kind) {
@@ -78,44 +73,56 @@ Result<UniqueFd> take_signals() {
   return fd;
 }
 
-// The children's programs lie beside our own.
-Result<Programs> find_programs(bool has_cards, const UniqueFd* cgroup) {
+// The other programs lie beside our own.
+Result<std::string> own_folder() {
   std::string folder(4096, '\0');
   const ssize_t length = ::readlink("/proc/self/exe", folder.data(), folder.size());
   if (length <= 0) return ipc::system_failure("find the folder of this program");
   folder.resize(static_cast<std::size_t>(length));
   folder.resize(folder.rfind('/') + 1);
-  const auto open = [&](const char* name) -> Result<Program> {
-    UniqueFd file(::open((folder + name).c_str(), O_PATH | O_CLOEXEC));
-    if (!file) return ipc::system_failure(folder + name);
-    return Program{name, std::move(file), cgroup};
-  };
-  return Programs{TRY(open("bulkhead-vcpu-host")), TRY(open("bulkhead-blk")),
-                  has_cards ? TRY(open("bulkhead-net")) : Program()};
+  return folder;
 }
 
-// Runs one guest, with as many reboots as it likes.
-int supervise(Host host, Operator& wishes, std::function<void(VirtualMachine*)> running) {
+// What is left to do with privileges the spawner does from now on.
+Result<ipc::Seal> confine(Spawner& spawner) {
+  TRY(spawner.seal());
+  TRY(sandbox::take_identity(sandbox::identity_of(::getpid(), sandbox::kMonitorIdentity)));
+  const sandbox::Protections protections = TRY(sandbox::lock_down());
+  TRY(sandbox::enter_filter(sandbox::kMonitorPolicy, sandbox::Slots()));
+  return ipc::Seal{sandbox::layer_bits(protections), protections.landlock_abi};
+}
+
+// What an error of this means for who started us.
+template <class T>
+std::expected<T, Ending> as(Ending::Kind kind, Result<T> result) {
+  if (!result) return std::unexpected(Ending{kind, ipc::describe(result.error())});
+  if constexpr (std::is_void_v<T>)
+    return {};
+  else
+    return std::move(*result);
+}
+
+// EINVAL is the configuration's fault; anything else the host's.
+std::expected<void, Ending> by_code(Result<> result) {
+  const bool invalid = !result && result.error().code == EINVAL;
+  return as(invalid ? Ending::Kind::BadConfiguration : Ending::Kind::HostNotAble, std::move(result));
+}
+
+// Runs one guest, with as many reboots as it likes: the status to end with.
+std::expected<int, Ending> supervise(Host host, Operator& wishes, std::function<void(VirtualMachine*)> running) {
   const std::string& name = host.configuration.name;
   for (;;) {
-    auto machine = VirtualMachine::power_on(host);
-    if (!machine) return report(name, status_of(machine.error().kind), machine.error().reason);
-    running(machine->get());
-    while (!(*machine)->ending() && !wishes.signal) {
-      if (const auto round = host.loop.run_once(-1); !round)
-        return report(name, ExitStatus::InternalError, ipc::describe(round.error()));
-    }
+    auto machine = TRY(VirtualMachine::power_on(host));
+    running(machine.get());
+    while (!machine->ending() && !wishes.signal) TRY(as(Ending::Kind::InternalError, host.loop.run_once(-1)));
     running(nullptr);
     if (wishes.signal) {
       say(name, fmt::format("stopped by signal {} ({})", *wishes.signal, ::strsignal(*wishes.signal)));
       return static_cast<int>(ExitStatus::SignalBase) + *wishes.signal;
     }
-    const Ending ending = *(*machine)->ending();
-    machine->reset();
-    if (ending.kind != Ending::Kind::Reset) {
-      if (!ending.reason.empty()) say(name, ending.reason);
-      return static_cast<int>(status_of(ending.kind));
-    }
+    Ending ending = *machine->ending();
+    machine.reset();
+    if (ending.kind != Ending::Kind::Reset) return std::unexpected(std::move(ending));
     say(name, "the guest reboots");
   }
 }
@@ -142,90 +149,67 @@ Result<> answer(VirtualMachine* machine, ipc::Frame& request, ipc::ControlChanne
   return client.send(message);
 }
 
-int run() {
-  if (const auto left = leave_callers_habits(); !left)
-    return report("run", ExitStatus::InternalError, ipc::describe(left.error()));
-  auto configuration = read_configuration(UniqueFd(kConfigurationFd));
-  if (!configuration) return report("run", ExitStatus::BadConfiguration, ipc::describe(configuration.error()));
-  const std::string& name = configuration->name;
+// `name` becomes the machine's, as soon as it is known.
+std::expected<int, Ending> run(std::string& name) {
+  using Kind = Ending::Kind;
+  TRY(as(Kind::InternalError, leave_callers_habits()));
+  const Configuration configuration = TRY(as(Kind::BadConfiguration, read_configuration(UniqueFd(kConfigurationFd))));
+  name = configuration.name;
 
   // What the operator got wrong comes before what the host lacks.
-  if (const auto memory = check_memory(configuration->memory_mib); !memory)
-    return report(name, ExitStatus::BadConfiguration, ipc::describe(memory.error()));
+  TRY(as(Kind::BadConfiguration, check_memory(configuration.memory_mib)));
   // Inherited by all children: no other machine's process runs beside one of ours on a core's other threads.
-  if (const auto own = sandbox::own_core(); !own)
-    return report(name, ExitStatus::InternalError, ipc::describe(own.error()));
-  if (const auto isolated = check_isolation(*configuration, sandbox::supported_protections()); !isolated)
-    return report(name, isolated.error().code == 0 ? ExitStatus::HostNotAble : ExitStatus::BadConfiguration,
-                  ipc::describe(isolated.error()));
-  const auto images = open_images(*configuration);
-  if (!images) return report(name, ExitStatus::BadConfiguration, ipc::describe(images.error()));
-  const auto kvm = open_kvm();
-  if (!kvm) return report(name, ExitStatus::HostNotAble, ipc::describe(kvm.error()));
-  if (configuration->cpus > kvm->max_cpus)
-    return report(name, ExitStatus::BadConfiguration,
-                  fmt::format("cpus: {} virtual CPUs, this host's KVM allows {}", configuration->cpus, kvm->max_cpus));
-  const auto cgroup = sandbox::Cgroup::make(configuration->cgroup, name, configuration->limits);
-  if (!cgroup)
-    return report(name, cgroup.error().code == EINVAL ? ExitStatus::BadConfiguration : ExitStatus::HostNotAble,
-                  ipc::describe(cgroup.error()));
-  const auto programs = find_programs(!configuration->nets.empty(), cgroup->directory());
-  if (!programs) return report(name, ExitStatus::HostNotAble, ipc::describe(programs.error()));
+  TRY(as(Kind::InternalError, sandbox::own_core()));
+  TRY(by_code(check_isolation(configuration, sandbox::supported_protections())));
+  const Images images = TRY(as(Kind::BadConfiguration, open_images(configuration)));
+  const KvmSystem kvm = TRY(as(Kind::HostNotAble, open_kvm()));
+  if (configuration.cpus > kvm.max_cpus)
+    return std::unexpected(
+        Ending{Kind::BadConfiguration,
+               fmt::format("cpus: {} virtual CPUs, this host's KVM allows {}", configuration.cpus, kvm.max_cpus)});
+  const std::string programs = TRY(as(Kind::HostNotAble, own_folder()));
+  const auto spawner = TRY(as(Kind::HostNotAble, Spawner::start(programs, configuration)));
+  // First of what it makes: who has the folder has the name, and with it the cgroup.
+  std::vector<UniqueFd> controls;
+  if (!configuration.control.empty()) controls = TRY(as(Kind::BadConfiguration, spawner->make_folder()));
+  TRY(by_code(spawner->make_cgroup()));
 
-  const auto signals = take_signals();
-  if (!signals) return report(name, ExitStatus::InternalError, ipc::describe(signals.error()));
-  auto loop = ipc::EventLoop::create();
-  if (!loop) return report(name, ExitStatus::InternalError, ipc::describe(loop.error()));
-
+  const UniqueFd signals = TRY(as(Kind::InternalError, take_signals()));
+  ipc::EventLoop loop = TRY(as(Kind::InternalError, ipc::EventLoop::create()));
   std::vector<std::unique_ptr<WayOut>> ways;
-  for (const NetConfiguration& card : configuration->nets) {
-    auto way = WayOut::open(*loop, card, name, fmt::format("net{}", ways.size()));
-    if (!way) return report(name, ExitStatus::BadConfiguration, ipc::describe(way.error()));
-    ways.push_back(std::move(*way));
-  }
-
-  std::unique_ptr<ControlFolder> folder;
-  if (!configuration->control.empty()) {
-    auto made = ControlFolder::make(configuration->control, configuration->disks.size(), configuration->nets.size());
-    if (!made) return report(name, ExitStatus::BadConfiguration, ipc::describe(made.error()));
-    folder = std::move(*made);
-  }
+  for (std::size_t card = 0; card < configuration.nets.size(); ++card)
+    ways.push_back(TRY(as(Kind::BadConfiguration, WayOut::open(loop, *spawner, configuration, card))));
 
   Operator wishes;
   VirtualMachine* current = nullptr;
   const auto power_button = [&] {
     if (current != nullptr) current->press_power_button();
   };
-  const auto watched = loop->watch(*signals, [&] {
+  TRY(as(Kind::InternalError, loop.watch(signals, [&] {
     signalfd_siginfo info{};
-    if (::read(signals->get(), &info, sizeof info) != sizeof info) return;
+    if (::read(signals.get(), &info, sizeof info) != sizeof info) return;
     if (info.ssi_signo == SIGTERM && !std::exchange(wishes.asked_politely, true)) {
       say(name, "SIGTERM: pressed the power button; once more stops the machine at once");
       return power_button();
     }
     wishes.signal = static_cast<int>(info.ssi_signo);
-  });
-  if (!watched) return report(name, ExitStatus::InternalError, ipc::describe(watched.error()));
-
+  })));
   std::unique_ptr<ipc::Operators> clients;
-  if (folder) {
-    auto served = ipc::Operators::create(
-        folder->monitor(), *loop,
-        {.answer = [&](ipc::Frame& request, ipc::ControlChannel& client) { return answer(current, request, client); },
-         .log = [&](const std::string& line) { say(name, line); }});
-    if (!served) return report(name, ExitStatus::InternalError, ipc::describe(served.error()));
-    clients = std::move(*served);
-  }
-
-  auto serial = SerialRelay::create(*loop, configuration->serial,
-                                    {.stop = [&] { wishes.signal = SIGINT; },
-                                     .power_button = power_button,
-                                     .tell = [&](const std::string& text) { say(name, text); }});
-  if (!serial) return report(name, ExitStatus::BadConfiguration, ipc::describe(serial.error()));
-  if (const auto confined = sandbox::confine_parent(); !confined)
-    return report(name, ExitStatus::InternalError, ipc::describe(confined.error()));
-  const auto operators = folder ? folder->devices() : std::span<const UniqueFd>();
-  return supervise({*loop, *configuration, *images, *kvm, *programs, ways, operators, **serial}, wishes,
+  if (!controls.empty())
+    clients = TRY(as(
+        Kind::InternalError,
+        ipc::Operators::create(controls.front(), loop,
+                               {.answer = [&](ipc::Frame& request,
+                                              ipc::ControlChannel& client) { return answer(current, request, client); },
+                                .log = [&](const std::string& line) { say(name, line); }})));
+  const auto serial =
+      TRY(as(Kind::BadConfiguration, SerialRelay::create(loop, configuration.serial,
+                                                         {.stop = [&] { wishes.signal = SIGINT; },
+                                                          .power_button = power_button,
+                                                          .tell = [&](const std::string& text) { say(name, text); }})));
+  const ipc::Seal seal = TRY(as(Kind::InternalError, confine(*spawner)));
+  const auto operators = std::span(controls).subspan(controls.empty() ? 0 : 1);
+  return supervise({loop, configuration, images, kvm, *spawner, ways, operators, *serial, seal}, wishes,
                    [&](VirtualMachine* machine) { current = machine; });
 }
 
@@ -237,5 +221,9 @@ int main(int argc, char** argv) {
     std::puts("bulkhead-monitor runs one virtual machine. `bulkhead run` starts it; see `bulkhead run --help`.");
     return 0;
   }
-  return monitor::run();
+  std::string name = "run";
+  const auto status = monitor::run(name);
+  if (status) return *status;
+  if (!status.error().reason.empty()) monitor::say(name, status.error().reason);
+  return static_cast<int>(monitor::status_of(status.error().kind));
 }

@@ -6,9 +6,11 @@
 
 namespace monitor {
 
-// ENOENT where there is no passt. A passt that ends is started again.
-ipc::Result<std::unique_ptr<WayOut>> make_user_way(ipc::EventLoop& loop, const UserConfiguration& user,
-                                                   std::uint16_t mtu, const std::string& machine,
-                                                   const std::string& name);
+// Its path and what it is told. Its socket is the descriptor that the spawner gives it.
+std::vector<std::string> passt_arguments(const UserConfiguration& user, std::uint16_t mtu);
+
+// ENOENT where there is no passt. One that ends is started again. `loop` and `spawner` are borrowed.
+ipc::Result<std::unique_ptr<WayOut>> make_user_way(ipc::EventLoop& loop, Spawner& spawner, std::size_t card,
+                                                   const std::string& machine, const std::string& name);
 
 }  // namespace monitor

@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "ipc/file_lock.h"
-#include "ipc/unix_socket.h"
 
 namespace monitor {
 
@@ -94,13 +93,6 @@ Result<Images> open_images(const Configuration& configuration) {
   if (!configuration.initrd.empty()) images.initrd = TRY(open_regular("initial RAM disk", configuration.initrd));
   for (const DiskConfiguration& disk : configuration.disks) images.disks.push_back(TRY(open_disk(disk)));
   return images;
-}
-
-Result<UniqueFd> connect_back_end(const std::string& path) {
-  // EAGAIN, from a back end that does not accept, is an error like others: nobody waits for it here.
-  auto socket = ipc::connect_unix(path, SOCK_STREAM | SOCK_NONBLOCK);
-  if (!socket) socket.error().context = fmt::format("device {}: connect to its back end", path);
-  return socket;
 }
 
 Result<UniqueFd> make_ram(std::uint32_t mib) {

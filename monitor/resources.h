@@ -28,9 +28,6 @@ struct Images {
 // Errors are one line that names the path and what is wrong with it.
 ipc::Result<Images> open_images(const Configuration& configuration);
 
-// A connection to a vhost-user back end that listens on `path`.
-ipc::Result<ipc::UniqueFd> connect_back_end(const std::string& path);
-
 // Guest RAM: a memfd that can neither grow nor shrink.
 ipc::Result<ipc::UniqueFd> make_ram(std::uint32_t mib);
 

@@ -10,6 +10,8 @@
 #include <array>
 #include <chrono>
 
+#include "ipc/unix_socket.h"
+
 namespace monitor {
 
 using ipc::Result;
@@ -119,15 +121,12 @@ Result<> SerialRelay::examine(Endpoint& endpoint) {
 }
 
 Result<UniqueFd> SerialRelay::attach() {
-  std::array<int, 2> ends{};
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
-    return ipc::system_failure("make a serial socket");
-  UniqueFd theirs(ends[1]);
+  auto ends = TRY(ipc::StreamPair::make());
   close(socket_);
-  socket_.fd = UniqueFd(ends[0]);
+  socket_.fd = std::move(ends.ours);
   TRY(examine(socket_));
   pump();
-  return theirs;
+  return std::move(ends.theirs);
 }
 
 void SerialRelay::detach() {

@@ -1,6 +1,5 @@
 #include "monitor/virtual_machine.h"
 
-#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -21,8 +20,8 @@ namespace {
 
 constexpr std::uint16_t kVirtioNetwork = 1;
 constexpr std::uint16_t kVirtioBlock = 2;
-constexpr int kSetupSeconds = 120;  // a large kernel on a slow, loaded host
-constexpr int kSettleSeconds = 1;   // between a cause and its effect in another process
+constexpr std::chrono::seconds kSetup{120};  // a large kernel on a slow, loaded host
+constexpr std::chrono::seconds kSettle{1};   // between a cause and its effect in another process
 
 }  // namespace
 
@@ -34,7 +33,8 @@ std::expected<std::unique_ptr<VirtualMachine>, Ending> VirtualMachine::power_on(
 }
 
 VirtualMachine::~VirtualMachine() {
-  if (deadline_) host_.loop.unwatch(deadline_);
+  deadline_.cancel();
+  host_.loop.unwatch(host_.spawner.pidfd());
   vcpu_host_.reset();
   host_.serial.detach();
   for (const auto& way : host_.ways) way->detach();
@@ -42,14 +42,17 @@ VirtualMachine::~VirtualMachine() {
 }
 
 Result<> VirtualMachine::start_children() {
-  TRY(arm_deadline(kSetupSeconds));
+  TRY(arm_deadline(kSetup));
+  TRY(host_.loop.watch(host_.spawner.pidfd(), [this] {
+    end({Ending::Kind::ChildLost, "spawner was lost: " + host_.spawner.how_it_ended()});
+  }));
   for (std::size_t i = 0; i < host_.configuration.disks.size(); ++i)
     TRY(add_device({.name = fmt::format("blk{}", i),
                     .slot = next_slot(),
                     .virtio_id = kVirtioBlock,
                     .queues = host_.configuration.disks[i].queues,
                     .find_back_end = [this, i](Device& device) {
-                      return start_disk(device, host_.programs.blk, host_.configuration.disks[i], host_.images.disks[i],
+                      return start_disk(device, host_.configuration.disks[i], host_.images.disks[i],
                                         operators_of(device));
                     }}));
   for (std::size_t i = 0; i < host_.configuration.nets.size(); ++i)
@@ -59,19 +62,19 @@ Result<> VirtualMachine::start_children() {
                     .queues = rings_of(host_.configuration.nets[i]),
                     .way = host_.ways[i].get(),
                     .find_back_end = [this, i](Device& device) {
-                      return start_card(device, host_.programs.net, host_.configuration.nets[i], operators_of(device));
+                      return start_card(device, host_.configuration.nets[i], operators_of(device));
                     }}));
-  for (const DeviceConfiguration& device : host_.configuration.devices)
-    TRY(add_device({.name = device.socket,
+  for (std::size_t i = 0; i < host_.configuration.devices.size(); ++i)
+    TRY(add_device({.name = host_.configuration.devices[i].socket,
                     .slot = next_slot(),
-                    .virtio_id = device.id,
-                    .queues = device.queues,
-                    .find_back_end = [&device](Device&) { return connect_back_end(device.socket); }}));
+                    .virtio_id = host_.configuration.devices[i].id,
+                    .queues = host_.configuration.devices[i].queues,
+                    .find_back_end = [this, i](Device&) { return host_.spawner.connect(i); }}));
   return start_vcpu_host();
 }
 
 Result<> VirtualMachine::add_device(Device::Plan plan) {
-  devices_.push_back(TRY(Device::create(host_.loop, host_.configuration.name, *this, std::move(plan))));
+  devices_.push_back(TRY(Device::create(host_.loop, host_.spawner, host_.configuration.name, *this, std::move(plan))));
   return {};
 }
 
@@ -80,39 +83,34 @@ const UniqueFd* VirtualMachine::operators_of(const Device& device) const {
   return slot < host_.operators.size() ? &host_.operators[slot] : nullptr;
 }
 
-Result<> VirtualMachine::arm_deadline(int seconds) {
-  if (deadline_) host_.loop.unwatch(deadline_);
-  deadline_ = UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-  const itimerspec when{.it_interval = {}, .it_value = {.tv_sec = seconds, .tv_nsec = 0}};
-  if (!deadline_ || ::timerfd_settime(deadline_.get(), 0, &when, nullptr) != 0)
-    return ipc::system_failure("make a timer");
-  return host_.loop.watch(deadline_, [this, seconds] {
-    // An older descriptor of the same number may have woken us.
-    std::uint64_t expirations = 0;
-    if (::read(deadline_.get(), &expirations, sizeof expirations) != sizeof expirations) return;
+Result<> VirtualMachine::arm_deadline(std::chrono::seconds patience) {
+  return deadline_.after(patience, [this, patience] {
     end(suspicion_.value_or(
-        Ending{Ending::Kind::InternalError, fmt::format("the machine was not ready within {} s", seconds)}));
+        Ending{Ending::Kind::InternalError, fmt::format("the machine was not ready within {} s", patience.count())}));
   });
 }
 
 Result<> VirtualMachine::start_vcpu_host() {
   std::size_t descriptors = 64 + 2u * host_.configuration.cpus;
   for (const auto& device : devices_) descriptors += 11 + device->events().size();
-  const sandbox::Limits limits{
-      .open_files = descriptors, .file_bytes = kScratchBytes, .threads = 8u + host_.configuration.cpus};
-  vcpu_host_ = TRY(Child::start(
-      host_.loop, host_.configuration.name, "vcpu-host", host_.programs.vcpu_host, identity_of(devices_.size()), limits,
-      {.said =
-           [this](ipc::Frame frame) {
-             if (ending_) return;
-             const auto handled = ipc::guarded([&] { return vcpu_host_said(std::move(frame)); });
-             if (!handled) end({Ending::Kind::InternalError, "vcpu-host: " + ipc::describe(handled.error())});
-           },
-       .broke_protocol =
-           [this](const ipc::Error& error) {
-             end({Ending::Kind::InternalError, "vcpu-host: " + ipc::describe(error)});
-           },
-       .ended = [this](const sandbox::Exit& exit) { lost("vcpu-host", exit); }}));
+  const Spawner::Order order{
+      .slot = next_slot(),
+      .program = ProgramKind::VCPU_HOST,
+      .limits = {.open_files = descriptors, .file_bytes = kScratchBytes, .threads = 8u + host_.configuration.cpus}};
+  vcpu_host_ =
+      TRY(Child::start(host_.loop, host_.spawner, host_.configuration.name, "vcpu-host", order,
+                       {.said =
+                            [this](ipc::Frame frame) {
+                              if (ending_) return;
+                              const auto handled = ipc::guarded([&] { return vcpu_host_said(std::move(frame)); });
+                              if (!handled)
+                                end({Ending::Kind::InternalError, "vcpu-host: " + ipc::describe(handled.error())});
+                            },
+                        .broke_protocol =
+                            [this](const ipc::Error& error) {
+                              end({Ending::Kind::InternalError, "vcpu-host: " + ipc::describe(error)});
+                            },
+                        .ended = [this](const sandbox::Exit& exit) { lost("vcpu-host", exit); }}));
   const UniqueFd serial = TRY(host_.serial.attach());
   return set_up_vcpu_host(serial);
 }
@@ -165,6 +163,7 @@ Result<> VirtualMachine::vcpu_host_said(ipc::Frame frame) {
     case schema::FromVcpuHost::SEALED:
       if (stage_ != Stage::MakingVm || frame.fds.size() != 1u + host_.configuration.cpus) return out_of_turn();
       stage_ = Stage::Sealed;
+      vcpu_host_seal_ = ipc::Seal::told(message.getSealed());
       vm_descriptors_ = std::move(frame.fds);
       return device_sealed();
     case schema::FromVcpuHost::FAILED:
@@ -205,10 +204,7 @@ Result<> VirtualMachine::device_sealed() {
   for (const auto& device : devices_)
     if (!device->sealed()) return {};
   stage_ = Stage::Running;
-  if (!suspicion_) {
-    host_.loop.unwatch(deadline_);
-    deadline_ = UniqueFd();
-  }
+  if (!suspicion_) deadline_.cancel();
   capnp::MallocMessageBuilder message;
   message.initRoot<schema::ToVcpuHost>().setStart();
   return vcpu_host_->send(message);
@@ -224,10 +220,18 @@ void VirtualMachine::reconnect(std::uint16_t slot, const Connection& connection)
 void VirtualMachine::describe(schema::MachineStatus::Builder status) const {
   status.setName(host_.configuration.name);
   status.setMonitor(::getpid());
+  status.setSpawner(host_.spawner.pid());
+  host_.seal.tell(status.initSeal());
+  const auto& required = host_.configuration.required;
+  auto isolation = status.initIsolation();
+  isolation.setLandlockAbi(static_cast<std::uint16_t>(host_.configuration.landlock_abi));
+  auto layers = isolation.initRequire(static_cast<unsigned>(required.size()));
+  for (unsigned i = 0; i < layers.size(); ++i) layers.set(i, required[i]);
   status.setRunning(guest_runs());
   auto processes = status.initProcesses(static_cast<unsigned>(devices_.size() + 1));
   processes[0].setName("vcpu-host");
   processes[0].setPid(vcpu_host_->pid());
+  vcpu_host_seal_.tell(processes[0].initSeal());
   for (const auto& device : devices_) device->describe(processes[device->plan().slot + 1u]);
 }
 
@@ -251,7 +255,7 @@ void VirtualMachine::lost(const std::string& name, const sandbox::Exit& exit) {
   Ending ending{Ending::Kind::ChildLost, fmt::format("{} was lost: {}", name, exit.describe())};
   if (!exit.clean() || suspicion_) return end(std::move(ending));
   suspicion_ = std::move(ending);
-  if (const auto armed = arm_deadline(kSettleSeconds); !armed) end(*suspicion_);
+  if (const auto armed = arm_deadline(kSettle); !armed) end(*suspicion_);
 }
 
 void VirtualMachine::end(Ending ending) {

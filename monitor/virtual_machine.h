@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ipc/event_loop.h"
+#include "ipc/timer.h"
 #include "monitor/configuration.h"
 #include "monitor/device.h"
 #include "monitor/kvm_system.h"
@@ -16,22 +17,17 @@
 
 namespace monitor {
 
-struct Programs {
-  Program vcpu_host;
-  Program blk;
-  Program net;  // where there are network cards
-};
-
 // What is opened once, and outlasts reboots. All borrowed.
 struct Host {
   ipc::EventLoop& loop;
   const Configuration& configuration;
   const Images& images;
   const KvmSystem& kvm;
-  const Programs& programs;
+  Spawner& spawner;
   std::span<const std::unique_ptr<WayOut>> ways;  // of the configuration's network cards
   std::span<const ipc::UniqueFd> operators;       // where they connect: of each disk, then of each card; empty: none
   SerialRelay& serial;
+  ipc::Seal seal;  // the monitor's own
 };
 
 class VirtualMachine : private Device::Machine {
@@ -56,14 +52,14 @@ class VirtualMachine : private Device::Machine {
  private:
   enum class Stage { Loading, MakingVm, Sealed, Running };
 
-  explicit VirtualMachine(Host host) : host_(host) {}
+  explicit VirtualMachine(Host host) : host_(host), deadline_(host.loop) {}
   ipc::Result<> start_children();
   std::uint16_t next_slot() const { return static_cast<std::uint16_t>(devices_.size()); }
   ipc::Result<> add_device(Device::Plan plan);
   const ipc::UniqueFd* operators_of(const Device& device) const;  // none: nullptr
   ipc::Result<> start_vcpu_host();
   ipc::Result<> set_up_vcpu_host(const ipc::UniqueFd& serial);
-  ipc::Result<> arm_deadline(int seconds);
+  ipc::Result<> arm_deadline(std::chrono::seconds patience);
   ipc::Result<> vcpu_host_said(ipc::Frame frame);
   ipc::Result<> lend_kvm();
   ipc::Result<Device*> device_in(std::uint16_t slot);
@@ -79,9 +75,10 @@ class VirtualMachine : private Device::Machine {
   Stage stage_ = Stage::Loading;
   std::optional<Ending> ending_;
   std::optional<Ending> suspicion_;            // becomes the ending if nothing better comes within a moment
-  ipc::UniqueFd deadline_;                     // timerfd: until the guest runs, or until a suspicion is confirmed
+  ipc::Timer deadline_;                        // until the guest runs, or until a suspicion is confirmed
   std::vector<ipc::UniqueFd> vm_descriptors_;  // the VM's and its vCPUs': they live as long as this object
   std::vector<std::unique_ptr<Device>> devices_;
+  ipc::Seal vcpu_host_seal_;
   std::unique_ptr<Child> vcpu_host_;  // ends first: back ends see their front end go
 };
 

@@ -10,15 +10,16 @@
 #include "ipc/event_loop.h"
 #include "ipc/schema/control.capnp.h"
 #include "ipc/unique_fd.h"
-#include "monitor/configuration.h"
+#include "monitor/spawner.h"
 
 namespace monitor {
 
 class WayOut {
  public:
-  // `name` goes into messages: "net0". Errors are one line that names the card and what is wrong. `loop` is borrowed.
-  static ipc::Result<std::unique_ptr<WayOut>> open(ipc::EventLoop& loop, const NetConfiguration& card,
-                                                   const std::string& machine, const std::string& name);
+  // Of `machine`'s card of that number. Errors are one line that names the card and what is wrong. `loop` and `spawner`
+  // are borrowed.
+  static ipc::Result<std::unique_ptr<WayOut>> open(ipc::EventLoop& loop, Spawner& spawner, const Configuration& machine,
+                                                   std::size_t card);
   WayOut() = default;
   WayOut(const WayOut&) = delete;
   WayOut& operator=(const WayOut&) = delete;

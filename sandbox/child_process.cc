@@ -79,10 +79,10 @@ class SignalsBlocked {
 };
 
 // Like fork(2): the child goes on with a copy of our memory.
-Result<pid_t> clone_child(const jail::Plan& plan, const UniqueFd* cgroup, int& pidfd) {
+Result<pid_t> clone_child(const jail::Plan& plan, bool jailed, const UniqueFd* cgroup, int& pidfd) {
   const SignalsBlocked blocked;
   clone_args arguments{};
-  arguments.flags = CLONE_PIDFD | jail::namespaces(plan);
+  arguments.flags = CLONE_PIDFD | (jailed ? jail::namespaces(plan) : 0);
   arguments.pidfd = reinterpret_cast<std::uintptr_t>(&pidfd);
   arguments.exit_signal = SIGCHLD;
   if (cgroup != nullptr) {
@@ -91,8 +91,16 @@ Result<pid_t> clone_child(const jail::Plan& plan, const UniqueFd* cgroup, int& p
   }
   const long pid = ::syscall(SYS_clone3, &arguments, sizeof arguments);
   if (pid < 0) return ipc::system_failure("clone3");
-  if (pid == 0) jail::enter(plan);
+  if (pid == 0) jailed ? jail::enter(plan) : jail::stay_outside(plan);
   return static_cast<pid_t>(pid);
+}
+
+// What execveat(2) takes, of strings that stay where they are.
+std::vector<char*> pointers_to(std::vector<std::string>& arguments) {
+  std::vector<char*> pointers;
+  for (std::string& argument : arguments) pointers.push_back(argument.data());
+  pointers.push_back(nullptr);
+  return pointers;
 }
 
 // The report of a failed step; success when the pipe closes by exec.
@@ -179,19 +187,15 @@ Result<ChildProcess> ChildProcess::start(ChildSpec& spec) {
   if (spec.identity && (spec.identity->uid == 0 || spec.identity->gid == 0)) return ipc::failure(EINVAL, "identity 0");
   say_unsandboxed();
 
-  const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
-  if (!null) return ipc::system_failure("open /dev/null");
-  Pipe report = TRY(make_pipe());
-  std::vector<char*> arguments{spec.name.data()};
-  for (std::string& argument : spec.arguments) arguments.push_back(argument.data());
-  arguments.push_back(nullptr);
+  spec.arguments.insert(spec.arguments.begin(), spec.name);
+  const std::vector<char*> arguments = pointers_to(spec.arguments);
   const std::vector<jail::Limit> limits = TRY(limits_of(spec.limits));
-  const jail::Plan plan{
-      .null = null.get(),
+  jail::Plan plan{
+      .null = -1,
       .log = spec.log.get(),
       .control = spec.control.get(),
       .program = spec.program.get(),
-      .report = report.write_end.get(),
+      .report = -1,
       .arguments = arguments.data(),
       .identity = spec.identity,
       .uid_map = map_line(::geteuid()),
@@ -199,9 +203,38 @@ Result<ChildProcess> ChildProcess::start(ChildSpec& spec) {
       .limits = limits,
   };
 
+  return run(spec.name, plan, true, spec.cgroup);
+}
+
+Result<ChildProcess> ChildProcess::start(HelperSpec& spec) {
+  const UniqueFd program(::open(spec.arguments.front().c_str(), O_PATH | O_CLOEXEC));
+  if (!program) return ipc::system_failure("open");
+  const std::vector<char*> arguments = pointers_to(spec.arguments);
+  jail::Plan plan{
+      .null = -1,
+      .log = STDERR_FILENO,
+      .control = spec.socket.get(),
+      .program = program.get(),
+      .report = -1,
+      .arguments = arguments.data(),
+      .identity = {},
+      .uid_map = {},
+      .gid_map = {},
+      .limits = {},
+      .dies_with_parent = spec.dies_with_us,
+  };
+  return run(spec.arguments.front(), plan, false, spec.cgroup);
+}
+
+Result<ChildProcess> ChildProcess::run(const std::string& name, jail::Plan& plan, bool jailed, const UniqueFd* cgroup) {
+  const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (!null) return ipc::system_failure("open /dev/null");
+  Pipe report = TRY(make_pipe());
+  plan.null = null.get();
+  plan.report = report.write_end.get();
   int pidfd = -1;
-  const pid_t pid = TRY(clone_child(plan, spec.cgroup, pidfd));
-  ChildProcess child(spec.name, pid, UniqueFd(pidfd));
+  const pid_t pid = TRY(clone_child(plan, jailed, cgroup, pidfd));
+  ChildProcess child(name, pid, UniqueFd(pidfd));
   report.write_end = UniqueFd();
   TRY(read_report(report.read_end));
   return child;
@@ -210,6 +243,12 @@ Result<ChildProcess> ChildProcess::start(ChildSpec& spec) {
 Result<ChildProcess> spawn(ChildSpec spec) {
   Result<ChildProcess> child = ChildProcess::start(spec);
   if (!child) child.error().context = fmt::format("spawn {}: {}", spec.name, child.error().context);
+  return child;
+}
+
+Result<ChildProcess> start_helper(HelperSpec spec) {
+  Result<ChildProcess> child = ChildProcess::start(spec);
+  if (!child) child.error().context = fmt::format("start {}: {}", spec.arguments.front(), child.error().context);
   return child;
 }
 

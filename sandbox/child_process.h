@@ -11,19 +11,18 @@
 #include "ipc/clock.h"
 #include "ipc/error.h"
 #include "ipc/unique_fd.h"
+#include "sandbox/identity.h"
 #include "sandbox/violation.h"
 
 namespace sandbox {
 
+namespace jail {
+struct Plan;
+}
+
 // What every child finds: 0 and 1 are /dev/null, and there is nothing beyond these two.
 inline constexpr int kLogFd = 2;
 inline constexpr int kControlFd = 3;
-
-// Neither may be 0. Distinct for every child on the host: children of one uid could trace each other.
-struct Identity {
-  uid_t uid;
-  gid_t gid;
-};
 
 // Hard and soft at once. Core dumps are always off: they would hold guest RAM.
 struct Limits {
@@ -44,6 +43,14 @@ struct ChildSpec {
   std::optional<Identity> identity;    // exactly when we are root; otherwise a user namespace that maps our own uid
   Limits limits;
   const ipc::UniqueFd* cgroup = nullptr;  // a cgroup v2's directory, that it is in from the start; none: ours
+};
+
+// A program that needs no jail of ours: it has one of its own, or is trusted.
+struct HelperSpec {
+  std::vector<std::string> arguments;  // its path, argv[1] and so on
+  ipc::UniqueFd socket;                // becomes kControlFd; kLogFd is our stderr
+  const ipc::UniqueFd* cgroup = nullptr;
+  bool dies_with_us = true;
 };
 
 // How a process ended.
@@ -80,9 +87,13 @@ class ChildProcess {
 
  private:
   friend ipc::Result<ChildProcess> spawn(ChildSpec spec);
+  friend ipc::Result<ChildProcess> start_helper(HelperSpec spec);
   ChildProcess(std::string name, pid_t pid, ipc::UniqueFd pidfd)
       : name_(std::move(name)), pid_(pid), pidfd_(std::move(pidfd)) {}
   static ipc::Result<ChildProcess> start(ChildSpec& spec);
+  static ipc::Result<ChildProcess> start(HelperSpec& spec);
+  static ipc::Result<ChildProcess> run(const std::string& name, jail::Plan& plan, bool jailed,
+                                       const ipc::UniqueFd* cgroup);
   ipc::Result<std::optional<Exit>> reap(int options);
 
   std::string name_;
@@ -98,5 +109,9 @@ class ChildProcess {
 // milliseconds. An error names the step: "spawn blk0: pivot_root: Operation not permitted"; EINVAL if
 // the identity is 0 or missing.
 ipc::Result<ChildProcess> spawn(ChildSpec spec);
+
+// Starts it with our rights, in a session of its own, with an empty environment and exactly these descriptors. Errors
+// as above.
+ipc::Result<ChildProcess> start_helper(HelperSpec spec);
 
 }  // namespace sandbox

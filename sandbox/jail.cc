@@ -158,6 +158,21 @@ void drop_capabilities() {
 
 }  // namespace
 
+void stay_outside(const Plan& plan) {
+  report_fd = plan.report;
+  reset_signals();
+  check(::setsid() >= 0, "setsid");
+  arrange_descriptors(plan);
+  set_limits(plan);
+  if (plan.dies_with_parent) die_with_parent();
+#ifdef BULKHEAD_SANITIZED
+  execute(plan, ::environ);  // it has the sanitizers' options
+#else
+  char* const no_environment[] = {nullptr};
+  execute(plan, no_environment);
+#endif
+}
+
 #ifdef BULKHEAD_SANITIZED
 
 unsigned long long namespaces(const Plan&) {
@@ -165,12 +180,7 @@ unsigned long long namespaces(const Plan&) {
 }
 
 void enter(const Plan& plan) {
-  report_fd = plan.report;
-  reset_signals();
-  arrange_descriptors(plan);
-  set_limits(plan);
-  die_with_parent();
-  execute(plan, ::environ);
+  stay_outside(plan);
 }
 
 #else

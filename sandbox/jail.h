@@ -1,4 +1,4 @@
-// What a child does between clone3(2) and execveat(2). Private to spawn().
+// What a child does between clone3(2) and execveat(2). Private to spawn() and start_helper().
 #pragma once
 
 #include <sys/resource.h>
@@ -29,6 +29,7 @@ struct Plan {
   std::array<char, 32> uid_map;  // "1000 1000 1", for a user namespace
   std::array<char, 32> gid_map;
   std::span<const Limit> limits;
+  bool dies_with_parent = true;
 };
 
 // The step that failed and its errno.
@@ -41,5 +42,8 @@ struct Report {
 unsigned long long namespaces(const Plan& plan);
 
 [[noreturn]] void enter(const Plan& plan);
+
+// The same without a jail: descriptors, signals and session are as there, nothing is taken away.
+[[noreturn]] void stay_outside(const Plan& plan);
 
 }  // namespace sandbox::jail

@@ -62,9 +62,9 @@ const LandlockVersion* landlock_version(int abi) {
   return best;
 }
 
-int landlock_abi() {
+std::uint16_t landlock_abi() {
   const long abi = ::syscall(SYS_landlock_create_ruleset, nullptr, 0, kAskVersion);
-  return abi < 0 ? 0 : static_cast<int>(abi);
+  return abi < 0 ? 0 : static_cast<std::uint16_t>(abi);
 }
 
 #ifndef BULKHEAD_SANITIZED
@@ -140,6 +140,15 @@ std::vector<Layer> layers(const Protections& protections) {
       {"core scheduling", protections.core_scheduling,
        protections.core_scheduling ? "" : "needs Linux 5.14 with core scheduling"},
   };
+}
+
+std::uint32_t layer_bits(const Protections& protections) {
+  std::uint32_t bits = 0, bit = 1;
+  for (const Layer& layer : layers(protections)) {
+    if (layer.present) bits |= bit;
+    bit <<= 1;
+  }
+  return bits;
 }
 
 }  // namespace sandbox

@@ -8,6 +8,7 @@
 // log has it. HACKING.md tells more.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,7 +22,7 @@ struct Protections {
   bool no_new_privs = false;
   bool not_dumpable = false;          // no ptrace, no /proc/PID/mem, no core, even for the same uid
   bool deny_write_execute = false;    // PR_SET_MDWE, Linux 6.3: no memory becomes executable
-  int landlock_abi = 0;               // 0: none; 1: files; 4: TCP; 6: abstract sockets and signals
+  std::uint16_t landlock_abi = 0;     // 0: none; 1: files; 4: TCP; 6: abstract sockets and signals
   bool seccomp_kill_process = false;  // the filters' only answer; Linux 4.14
   bool core_scheduling = false;       // a core's threads are never shared with others; Linux 5.14
 };
@@ -47,5 +48,8 @@ struct Layer {
 
 // For people: one line for each layer.
 std::vector<Layer> layers(const Protections& protections);
+
+// For programs: a bit for each that is present.
+std::uint32_t layer_bits(const Protections& protections);
 
 }  // namespace sandbox

@@ -88,7 +88,7 @@ std::expected<void, Failed> serve(MonitorLink& monitor) {
 
   // Build.
   KvmLoan loan = STEP(Internal, monitor.receive_kvm());
-  STEP(Internal, sandbox::lock_down());
+  const sandbox::Protections protections = STEP(Internal, sandbox::lock_down());
   Vm vm = STEP(Host, Vm::create(std::move(loan.kvm), memory, spec.ram_bytes));
   const auto tell = [&](Result<> sent) {
     if (!sent) loop.stop();  // the monitor is gone or does not listen: so ends its VM
@@ -122,7 +122,8 @@ std::expected<void, Failed> serve(MonitorLink& monitor) {
 
   // Seal, and run.
   STEP(Internal, sandbox::enter_filter(sandbox::kEventLoopPolicy, sandbox::Slots().set(sandbox::Slot::Vm, vm.fd())));
-  STEP(Internal, monitor.send_sealed(machine->descriptors()));
+  STEP(Internal,
+       monitor.send_sealed({sandbox::layer_bits(protections), protections.landlock_abi}, machine->descriptors()));
   STEP(Internal, loop.run());
   // The vCPUs' threads have no way to end but with the process: nothing that they use may be destroyed.
   std::_Exit(0);

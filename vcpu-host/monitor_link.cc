@@ -105,9 +105,9 @@ Result<> MonitorLink::send_loaded() {
   return channel_.send(message);
 }
 
-Result<> MonitorLink::send_sealed(std::span<const int> fds) {
+Result<> MonitorLink::send_sealed(const ipc::Seal& seal, std::span<const int> fds) {
   capnp::MallocMessageBuilder message;
-  message.initRoot<FromVcpuHost>().setSealed();
+  seal.tell(message.initRoot<FromVcpuHost>().initSealed());
   return channel_.send(message, fds);
 }
 

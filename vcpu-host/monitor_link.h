@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "ipc/control_channel.h"
+#include "ipc/seal.h"
 #include "vcpu-host/virtio/back_end_connection.h"
 
 namespace vcpu_host {
@@ -63,7 +64,7 @@ class MonitorLink {
 
   ipc::Result<> send_loaded();
   // `fds`: the VM's, then each vCPU's.
-  ipc::Result<> send_sealed(std::span<const int> fds);
+  ipc::Result<> send_sealed(const ipc::Seal& seal, std::span<const int> fds);
   ipc::Result<> send_failed(FailureKind kind, const ipc::Error& error);
   ipc::Result<> send_powered_off();
   ipc::Result<> send_reset_requested();

@@ -2,12 +2,12 @@
 
 #include <linux/close_range.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
+
+#include "ipc/unix_socket.h"
 
 namespace program {
 namespace {
@@ -32,17 +32,14 @@ void close_others(int low, int high) {
 }  // namespace
 
 ipc::Result<ipc::UniqueFd> start_helper(const Helper& helper) {
-  std::array<int, 2> ends{};
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) return ipc::system_failure("socketpair");
-  ipc::UniqueFd ours(ends[0]);
-  ipc::UniqueFd theirs(ends[1]);
+  auto [ours, theirs] = TRY(ipc::StreamPair::make());
   const pid_t child = ::fork();
   if (child < 0) return ipc::system_failure("start " + helper.what);
   if (child == 0) become(helper, theirs);
   theirs = ipc::UniqueFd();
   char ready = 0;
   if (::read(ours.get(), &ready, 1) != 1) return ipc::failure(EPERM, "seal " + helper.what);
-  return ours;
+  return std::move(ours);
 }
 
 }  // namespace program

@@ -7,6 +7,7 @@
 
 #include "backends/program/operation.h"
 #include "backends/serve/log.h"
+#include "ipc/seal.h"
 #include "sandbox/seal.h"
 
 namespace program {
@@ -51,6 +52,7 @@ class Monitored {
   ipc::EventLoop events_;
   std::unique_ptr<ipc::Operators> clients_;
   std::unique_ptr<serve::Server> server_;
+  ipc::Seal seal_;
   bool goes_on_ = true;
 };
 
@@ -71,6 +73,7 @@ Setup<void> Monitored::set_up() {
   server_ = TRY(as(Kind::HOST, serve::Server::create(std::move(device), virtio::Sealing::Required, events_.fd())));
   TRY(as(Kind::HOST, watch()));
   const auto protections = TRY(as(Kind::HOST, sandbox::lock_down()));
+  seal_ = {sandbox::layer_bits(protections), protections.landlock_abi};
   sandbox::Slots slots;
   slots.set(sandbox::Slot::Events, events_.fd())
       .set(sandbox::Slot::ControlListener, operators_ ? operators_ : control_.socket());
@@ -103,7 +106,7 @@ void Monitored::listen() {
 
 Result<> Monitored::serve() {
   capnp::MallocMessageBuilder message;
-  message.initRoot<ipc::schema::FromBackend>().setSealed();
+  seal_.tell(message.initRoot<ipc::schema::FromBackend>().initSealed());
   TRY(control_.send(message));
   operation_.connected(true);
   auto ended = TRY(server_->run(std::move(front_end_)));

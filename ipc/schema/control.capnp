@@ -19,6 +19,12 @@ struct Failure {
   }
 }
 
+struct Seal {
+  # What a child has taken from itself for good, as it says before the first byte of a guest's reaches it.
+  layers @0 :UInt32;        # a bit for each of Isolation.Layer (machine.capnp) that holds
+  landlockAbi @1 :UInt16;   # 0: none
+}
+
 struct ToVcpuHost {
   union {
     setup @0 :VcpuHostSetup;
@@ -67,7 +73,7 @@ struct KvmSetup {
 struct FromVcpuHost {
   union {
     loaded @0 :Void;
-    sealed @1 :Void;
+    sealed @1 :Seal;
     # Descriptors: the VM's, then each vCPU's in order. The monitor keeps them: it owns their lifetime.
 
     failed @2 :Failure;
@@ -135,7 +141,7 @@ struct BlockSetup {
 
 struct FromBackend {
   union {
-    sealed @0 :Void;
+    sealed @0 :Seal;
     failed @1 :Failure;
     linkLost @2 :Void;     # of a stream or cable: its other end has gone, and the guest sees the link down
   }

@@ -6,6 +6,9 @@
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("ipc::schema");
 
+using Seal = import "control.capnp".Seal;
+using Isolation = import "machine.capnp".Isolation;
+
 struct MachineRequest {
   union {
     status @0 :Void;
@@ -30,6 +33,9 @@ struct MachineStatus {
   monitor @1 :Int32;         # its pid
   running @2 :Bool;          # the guest does; otherwise it is being set up
   processes @3 :List(ProcessStatus);
+  spawner @4 :Int32;         # its pid
+  seal @5 :Seal;             # of the monitor
+  isolation @6 :Isolation;   # what the machine's configuration requires of each process
 }
 
 struct ProcessStatus {
@@ -37,5 +43,6 @@ struct ProcessStatus {
   pid @1 :Int32;             # 0: none now, or somebody else's
   restarts @2 :UInt32;       # how often it was replaced
   cause @3 :Text;            # of the last time
+  seal @5 :Seal;             # all 0: not sealed yet, or somebody else's
   gaps @4 :Text;             # how long the guest waited then, for people; empty: it never had to
 }

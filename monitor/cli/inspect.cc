@@ -2,6 +2,7 @@
 
 #include <capnp/compat/json.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <bit>
@@ -12,18 +13,40 @@
 #include <set>
 #include <sstream>
 
+#include "ipc/seal.h"
 #include "monitor/cli/machine_client.h"
 #include "sandbox/parent.h"
 #include "sandbox/policy/blk.h"
+#include "sandbox/policy/monitor.h"
 #include "sandbox/policy/net.h"
 #include "sandbox/policy/vcpu_host.h"
+#include "sandbox/seal.h"
+#include "sandbox/violation.h"
 
 namespace cli {
 namespace {
 
 using ipc::Result;
+using ipc::Seal;
 namespace fs = std::filesystem;
 namespace schema = ipc::schema;
+
+struct Fact {
+  std::string name;
+  std::string value;
+  bool weak = false;  // less than every such process has, or than the configuration requires
+};
+
+struct Inspected {
+  std::string name;  // "blk0"
+  int pid;
+  std::vector<Fact> facts;
+};
+
+struct Required {
+  std::set<std::size_t> layers;
+  int landlock_abi = 0;
+};
 
 std::string proc(int pid, const std::string& file) {
   return fmt::format("/proc/{}/{}", pid, file);
@@ -117,19 +140,22 @@ std::string limit_of(int pid, const std::string& name) {
   return "unknown";
 }
 
-std::size_t calls_in(sandbox::Policy policy) {
-  std::set<long> calls;
-  for (const sandbox::Rule& rule : policy) calls.insert(rule.syscall);
-  return calls.size();
+// "23: accept4, brk, …"
+std::string calls_in(sandbox::Policy policy) {
+  std::set<std::string> calls;
+  for (const sandbox::Rule& rule : policy) calls.insert(sandbox::name_of_call(rule.syscall));
+  return fmt::format("{}: {}", calls.size(), fmt::join(calls, ", "));
 }
 
+// What the tables of its filters allow, since it was sealed. Before, there is the spawner's filter alone.
 std::string calls_of(const std::string& name) {
   using sandbox::Role;
+  if (name == "monitor") return calls_in(sandbox::kMonitorPolicy);
   if (name == "vcpu-host")
-    return fmt::format("{}, a vCPU's thread {}", calls_in(sandbox::kEventLoopPolicy), calls_in(sandbox::kVcpuPolicy));
+    return fmt::format("{}; a vCPU's thread {}", calls_in(sandbox::kEventLoopPolicy), calls_in(sandbox::kVcpuPolicy));
   const auto policy = name.starts_with("net") ? sandbox::net_policy(Role::Monitored, true)
                                               : sandbox::blk_policy(Role::Monitored, sandbox::BlkIo::RingAndCalls);
-  return fmt::format("{} at most", calls_in(policy));
+  return "at most " + calls_in(policy);
 }
 
 // Of the hierarchy of version 2, which is the one that limits a machine (machine.capnp, MachineLimits).
@@ -140,15 +166,41 @@ std::string cgroup_of(int pid) {
   return "none";
 }
 
-Fact namespaces_of(int pid, int monitor, bool with_user) {
+Fact namespaces_of(int pid, int spawner, bool with_user) {
   std::vector<std::string> own, shared;
   for (const char* name : {"pid", "mnt", "net", "ipc", "uts", "cgroup", "user"}) {
     if (std::string_view(name) == "user" && !with_user) continue;
     const std::string file = std::string("ns/") + name;
-    (link_of(proc(pid, file)) != link_of(proc(monitor, file)) ? own : shared).emplace_back(name);
+    (link_of(proc(pid, file)) != link_of(proc(spawner, file)) ? own : shared).emplace_back(name);
   }
   if (shared.empty()) return {"namespaces", fmt::format("own {}", fmt::join(own, ", "))};
-  return {"namespaces", fmt::format("shared with the monitor: {}", fmt::join(shared, ", ")), true};
+  return {"namespaces", fmt::format("shared with the spawner: {}", fmt::join(shared, ", ")), true};
+}
+
+// By the configuration: what it lacks of `required` is weak, what it lacks of others the host does not have. This much
+// no file of /proc tells, and it is its own word, of before the guest could reach it.
+Fact seal_of(const Seal& seal, const Required& required) {
+  std::vector<std::string> has, lacks;
+  const auto layers = sandbox::layers({});
+  bool weak = seal.landlock_abi < required.landlock_abi;
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const bool present = (seal.layers >> i & 1) != 0;
+    const bool landlock = layers[i].name == "Landlock" && present;
+    (present ? has : lacks)
+        .push_back(landlock ? fmt::format("Landlock ABI {}", seal.landlock_abi) : std::string(layers[i].name));
+    weak = weak || (!present && required.layers.contains(i));
+  }
+  if (seal.layers == 0) return {"sealed", "not yet", true};
+  return {"sealed",
+          fmt::format("{}{}{}", fmt::join(has, ", "), lacks.empty() ? "" : "; lacks ", fmt::join(lacks, ", ")), weak};
+}
+
+// A process that its own uid could trace, or read the memory of.
+Fact traceable(int pid, const std::string& uid) {
+  struct stat status{};
+  const bool open =
+      ::stat(proc(pid, "status").c_str(), &status) == 0 && std::to_string(status.st_uid) == uid && uid != "0";
+  return {"to be traced", open ? "by its own uid" : "by root alone", open};
 }
 
 // Linux 5.9; before it none is told of.
@@ -157,7 +209,7 @@ unsigned filters_of(Status& status) {
   return count.empty() ? 0 : static_cast<unsigned>(std::stoul(count));
 }
 
-// All threads are inside a filter of their own, beside those of the monitor, which it has too, and of no capability.
+// All threads are inside a filter of their own, beside those of who started it, which it has too, and of no capability.
 std::vector<Fact> threads_of(int pid, const std::string& name, unsigned inherited) {
   unsigned threads = 0, unfiltered = 0, capable = 0;
   std::error_code error;
@@ -178,21 +230,23 @@ std::vector<Fact> threads_of(int pid, const std::string& name, unsigned inherite
       {"capabilities", capable == 0 ? "none" : fmt::format("{} threads have some", capable), capable != 0}};
 }
 
-}  // namespace
-
-Result<Inspected> inspect_process(const std::string& name, int pid, int monitor) {
+// Of a child of `spawner`. ESRCH if it has gone.
+Result<Inspected> inspect_process(const std::string& name, int pid, int spawner, const Seal& seal,
+                                  const Required& required) {
   auto status = status_of(proc(pid, "status"));
-  auto theirs = status_of(proc(monitor, "status"));
+  auto theirs = status_of(proc(spawner, "status"));
   if (status.empty() || theirs.empty()) return ipc::failure(ESRCH, fmt::format("{} (pid {})", name, pid));
   Inspected process{.name = name, .pid = pid, .facts = {}};
   const auto add = [&](Fact fact) { process.facts.push_back(std::move(fact)); };
   const std::string uid = uid_of(status);
   const std::string their_uid = uid_of(theirs);
-  // Where the monitor is root each child has a uid of its own; otherwise a user namespace.
+  // Where the spawner is root each child has a uid of its own; otherwise a user namespace.
   add({"uid", uid, their_uid == "0" && uid == their_uid});
-  add(namespaces_of(pid, monitor, their_uid != "0"));
+  add(namespaces_of(pid, spawner, their_uid != "0"));
   for (Fact& fact : threads_of(pid, name, filters_of(theirs))) add(std::move(fact));
   add(new_privileges_of(status));
+  add(seal_of(seal, required));
+  add(traceable(pid, uid));
   std::error_code error;
   const auto seen = std::distance(fs::directory_iterator(proc(pid, "root"), error), fs::directory_iterator());
   add({"files in sight", error ? "not to be seen" : std::to_string(seen), !error && seen != 0});
@@ -209,36 +263,55 @@ Result<Inspected> inspect_process(const std::string& name, int pid, int monitor)
   return process;
 }
 
-namespace {
-
-// The one that is privileged: what it keeps for starting children again.
-Inspected inspect_monitor(int pid) {
+// The one that keeps privileges, to start the others again.
+Inspected inspect_spawner(int pid) {
   auto status = status_of(proc(pid, "status"));
   // Without new privileges what the bounding set has beyond these is out of reach.
   const std::uint64_t capabilities = std::strtoull(status["CapPrm"].c_str(), nullptr, 16);
   const bool ram = mappings_of(pid).guest_ram;
   const bool filtered = status["Seccomp"] == "2";
-  return {.name = "monitor",
-          .pid = pid,
-          .facts = {{"uid", uid_of(status)},
-                    {"system calls", filtered ? "all but those that nobody here calls" : "any", !filtered},
-                    {"capabilities", std::to_string(std::popcount(capabilities)),
-                     (capabilities & ~sandbox::kParentCapabilities) != 0},
-                    new_privileges_of(status),
-                    {"guest RAM", ram ? "mapped" : "not mapped", ram},
-                    {"descriptors", descriptors_of(pid)},
-                    {"cgroup", cgroup_of(pid)}}};
+  return {
+      .name = "spawner",
+      .pid = pid,
+      .facts = {{"uid", uid_of(status)},
+                {"system calls", filtered ? fmt::format("all but {}", sandbox::kNeverCalled.size()) : "any", !filtered},
+                {"capabilities", std::to_string(std::popcount(capabilities)),
+                 (capabilities & ~sandbox::kParentCapabilities) != 0},
+                new_privileges_of(status),
+                {"guest RAM", ram ? "mapped" : "not mapped", ram},
+                {"descriptors", descriptors_of(pid)},
+                {"cgroup", cgroup_of(pid)}}};
+}
+
+// It starts nothing and opens nothing: its namespaces are the host's, which no call of its filter reaches.
+Inspected inspect_monitor(int pid, int spawner, const Seal& seal, const Required& required) {
+  auto status = status_of(proc(pid, "status"));
+  auto theirs = status_of(proc(spawner, "status"));
+  const std::string uid = uid_of(status);
+  Inspected monitor{.name = "monitor", .pid = pid, .facts = {{"uid", uid, uid == "0"}}};
+  for (Fact& fact : threads_of(pid, "monitor", 0))
+    // As an ordinary user's it never had any, and a bounding set that bounds nothing.
+    if (fact.name != "capabilities" || uid_of(theirs) == "0") monitor.facts.push_back(std::move(fact));
+  const bool ram = mappings_of(pid).guest_ram;
+  for (Fact fact : {new_privileges_of(status), seal_of(seal, required), traceable(pid, uid),
+                    Fact{"guest RAM", ram ? "mapped" : "not mapped", ram}, Fact{"descriptors", descriptors_of(pid)},
+                    Fact{"cgroup", cgroup_of(pid)}})
+    monitor.facts.push_back(std::move(fact));
+  return monitor;
 }
 
 struct Machine {
   std::string name;
-  int monitor = 0;
+  int monitor = 0, spawner = 0;
+  Seal seal;  // the monitor's
+  Required required;
   bool running = false;
   struct Process {
     std::string name;
     int pid;
     unsigned restarts;
     std::string cause, gaps;
+    Seal seal;
   };
   std::vector<Process> processes;
 };
@@ -252,20 +325,28 @@ Result<Machine> ask_status(const std::string& vm) {
         const auto status = answer.getStatus();
         machine.name = status.getName().cStr();
         machine.monitor = status.getMonitor();
+        machine.spawner = status.getSpawner();
+        machine.seal = Seal::told(status.getSeal());
+        machine.required.landlock_abi = status.getIsolation().getLandlockAbi();
+        for (const auto layer : status.getIsolation().getRequire())
+          machine.required.layers.insert(static_cast<std::size_t>(layer));
         machine.running = status.getRunning();
         for (const auto process : status.getProcesses())
           machine.processes.push_back({process.getName().cStr(), process.getPid(), process.getRestarts(),
-                                       process.getCause().cStr(), process.getGaps().cStr()});
+                                       process.getCause().cStr(), process.getGaps().cStr(),
+                                       Seal::told(process.getSeal())});
         return {};
       }));
   return machine;
 }
 
 std::vector<Inspected> inspect_all(const Machine& machine) {
-  std::vector<Inspected> all{inspect_monitor(machine.monitor)};
+  std::vector<Inspected> all{inspect_spawner(machine.spawner),
+                             inspect_monitor(machine.monitor, machine.spawner, machine.seal, machine.required)};
   for (const auto& process : machine.processes) {
-    auto inspected = process.pid > 0 ? inspect_process(process.name, process.pid, machine.monitor)
-                                     : Result<Inspected>(Inspected{process.name, 0, {}});
+    auto inspected = process.pid > 0
+                         ? inspect_process(process.name, process.pid, machine.spawner, process.seal, machine.required)
+                         : Result<Inspected>(Inspected{process.name, 0, {}});
     if (!inspected) inspected = Inspected{process.name, process.pid, {{"state", "it has gone meanwhile"}}};
     if (process.pid == 0) inspected->facts.push_back({"state", "not a process of this machine, or being replaced"});
     if (process.restarts > 0) {
@@ -277,13 +358,27 @@ std::vector<Inspected> inspect_all(const Machine& machine) {
   return all;
 }
 
+// Long lists go on beneath their beginning.
+std::string wrapped(const std::string& text) {
+  constexpr std::size_t kColumns = 96, kIndent = 19;
+  std::string lines;
+  std::size_t column = 0;
+  std::istringstream words(text);
+  for (std::string word; words >> word;) {
+    if (column > 0) lines += column + 1 + word.size() > kColumns ? "\n" + std::string(kIndent, ' ') : " ";
+    column = column + 1 + word.size() > kColumns ? word.size() : column + (column > 0) + word.size();
+    lines += word;
+  }
+  return lines;
+}
+
 void print_table(const Machine& machine, const std::vector<Inspected>& all) {
   fmt::print("{}: monitor {}, {}\n", machine.name, machine.monitor,
              machine.running ? "the guest runs" : "it is being set up");
   for (const Inspected& process : all) {
     fmt::print("\n{} ({})\n", process.name, process.pid);
     for (const Fact& fact : process.facts)
-      fmt::print("  {:<16} {}{}\n", fact.name, fact.value, fact.weak ? "   <- WEAK" : "");
+      fmt::print("  {:<16} {}{}\n", fact.name, wrapped(fact.value), fact.weak ? "   <- WEAK" : "");
   }
 }
 

@@ -1,11 +1,15 @@
-// What the monitor gives up before the guest runs.
+// What spawner and monitor give up before the guest runs.
 #include "sandbox/parent.h"
 
+#include <grp.h>
+#include <linux/securebits.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
 
+#include "sandbox/capabilities.h"
 #include "tests/sandbox/probe_fixture.h"
 #include "tests/support/catch.h"
 
@@ -44,6 +48,25 @@ SCENARIO("parent: with what is left children are started, jailed and ended", "[p
           const auto exit = probe->process.wait();
           return said + ", " + (exit ? exit->describe() : ipc::describe(exit.error()));
         }) == "ok, killed by signal 9 (Killed)");
+}
+
+SCENARIO("parent: who takes another identity is nobody else any more", "[parent]") {
+  NEEDS_JAIL;
+  // Even one to whom a change of uid would leave its capabilities.
+  const bool keeps = GENERATE(false, true);
+  CHECK(in_fork([&] {
+          const gid_t group = 913200;
+          if (::setgroups(1, &group) != 0) return std::string("setgroups");
+          if (keeps && ::prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP) != 0) return std::string("securebits");
+          const auto done = sandbox::take_identity(support::kProbeIdentity);
+          if (!done) return ipc::describe(done.error());
+          auto status = support::status_of(::getpid());
+          std::string all = status["Uid"] + ", " + status["Gid"] + ", groups " + status["Groups"];
+          for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"}) all += " " + status[set];
+          return all;
+        }) ==
+        "913001 913001 913001 913001, 913002 913002 913002 913002, groups  0000000000000000 0000000000000000 "
+        "0000000000000000 0000000000000000 0000000000000000");
 }
 
 SCENARIO("parent: who has none keeps none", "[parent]") {

@@ -6,6 +6,7 @@
 
 #include "ipc/unique_fd.h"
 #include "sandbox/policy/blk.h"
+#include "sandbox/policy/monitor.h"
 #include "sandbox/policy/net.h"
 #include "sandbox/policy/vcpu_host.h"
 #include "sandbox/seccomp.h"
@@ -42,6 +43,7 @@ inline const std::array kPolicies = {
     NamedPolicy{"redial", sandbox::kRedialPolicy},
     NamedPolicy{"vcpu", sandbox::kVcpuPolicy},
     NamedPolicy{"event loop", sandbox::kEventLoopPolicy},
+    NamedPolicy{"monitor", sandbox::kMonitorPolicy},
 };
 
 // Numbers at which a test has nothing open: only what the filter compares.

@@ -37,7 +37,7 @@ void torment(Seconds time) {
                    "--net", "pair=/run/hostile-cable"});
   REQUIRE(machine.expect("ops 0", kBoot));
   const std::vector<Process> before = children_of(machine.pid());
-  REQUIRE(before.size() == 4);
+  REQUIRE(before.size() == 5);
   std::vector<std::uint64_t> memory;
   for (const Process& process : before) memory.push_back(own_memory_kib(process.pid));
   const std::uint64_t monitor_memory = own_memory_kib(machine.pid());

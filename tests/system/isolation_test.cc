@@ -29,7 +29,7 @@ TEST_CASE("every process of a running machine holds what golden/ says, in less t
   Machine machine({.disk = new_root_disk()});
   REQUIRE(machine.reach_shell());
   const std::vector<Process> children = children_of(machine.pid());
-  REQUIRE(children.size() == 2);
+  REQUIRE(children.size() == 3);  // and the spawner
   const Process* vcpu_host = find_by_name(children, "bulkhead-vcpu-host");
   const Process* blk = find_by_name(children, "bulkhead-blk");
   REQUIRE(vcpu_host != nullptr);

@@ -64,7 +64,7 @@ TEST_CASE("children that do as they should: the guest runs, and powers off", "[c
   Fixture host;
   Monitor monitor(host.folder, host.wish("", ""));
   REQUIRE(host.running(monitor));
-  CHECK(host.children.size() == 2);
+  CHECK(host.children.size() == 3);  // and the spawner
   monitor.send("off\n");
   CHECK(monitor.wait(kPatience) == kPoweredOff);
   CHECK(monitor.errors() == "");
@@ -186,8 +186,8 @@ TEST_CASE("a guest that reboots gets new processes, the disk stays locked, nothi
     const std::vector<Process> before = host.children;
     monitor.send("reset\n");
     REQUIRE(host.running(monitor, boot));
-    for (const Process& old : before) CHECK_FALSE(exists(old));
-    CHECK(host.children.size() == 2);
+    for (const Process& old : before) CHECK(exists(old) == (old.name == "bulkhead-spawner"));
+    CHECK(host.children.size() == 3);  // and the spawner
     CHECK(open_descriptors(monitor.pid()) == descriptors);
     struct flock whole{};
     whole.l_type = F_WRLCK;
@@ -241,6 +241,30 @@ TEST_CASE("a vcpu-host that is killed ends the machine", "[children]") {
   CHECK(host.nothing_left());
 }
 
+TEST_CASE("a spawner that is killed ends the machine, and all of its processes with it", "[children]") {
+  NEEDS_CHILDREN();
+  Fixture host;
+  Monitor monitor(host.folder, host.wish("", ""));
+  REQUIRE(host.running(monitor));
+  host.signalled("bulkhead-spawner", SIGKILL);
+  CHECK(monitor.wait(kPatience) == kChildLost);
+  CHECK(monitor.errors() == "bulkhead: vm: spawner was lost: killed by signal 9 (Killed)\n");
+  CHECK(host.nothing_left());
+}
+
+TEST_CASE("signals that are for the whole of a service are the monitor's to heed", "[children]") {
+  NEEDS_CHILDREN();
+  Fixture host;
+  Monitor monitor(host.folder, host.wish("", ""));
+  REQUIRE(host.running(monitor));
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGQUIT})
+    for (const Process& child : host.children) CHECK(::kill(child.pid, signal) == 0);
+  CHECK_FALSE(monitor.wait(Seconds(0.5)));
+  monitor.send("off\n");
+  CHECK(monitor.wait(kPatience) == kPoweredOff);
+  CHECK(monitor.errors() == "");
+}
+
 TEST_CASE("a back end that is killed is replaced while the guest runs, as often as it takes", "[children]") {
   NEEDS_CHILDREN();
   Fixture host;
@@ -254,7 +278,7 @@ TEST_CASE("a back end that is killed is replaced while the guest runs, as often 
     REQUIRE(monitor.expect("another back end for 0, 3 descriptors\n", kPatience));
     CHECK_FALSE(exists(victim));
     host.children = children_of(monitor.pid());
-    CHECK(host.children.size() == 2);
+    CHECK(host.children.size() == 3);  // and the spawner
   }
   CHECK(open_descriptors(monitor.pid()) == descriptors);
   monitor.send("off\n");
@@ -317,7 +341,7 @@ TEST_CASE("a monitor that is killed takes its children with it within a second",
   Fixture host;
   Monitor monitor(host.folder, host.wish("", ""));
   REQUIRE(host.running(monitor));
-  REQUIRE(host.children.size() == 2);
+  REQUIRE(host.children.size() == 3);  // and the spawner
   REQUIRE(::kill(monitor.pid(), SIGKILL) == 0);
   std::this_thread::sleep_for(Seconds(1));
   CHECK(host.nothing_left());

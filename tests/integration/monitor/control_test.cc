@@ -4,6 +4,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include <thread>
+
 #include "ipc/unix_socket.h"
 #include "tests/integration/monitor/supervised.h"
 #include "tests/support/catch.h"
@@ -90,6 +92,19 @@ TEST_CASE("a control folder is its owner's, and goes with the machine", "[childr
   CHECK(host.bulkhead({"inspect", "nobody"}).status == 2);
 }
 
+TEST_CASE("a monitor that is killed leaves no control folder behind", "[children]") {
+  NEEDS_CHILDREN();
+  Fixture host;
+  Monitor monitor(host.folder, host.wish());
+  REQUIRE(monitor.expect("boot 1\n", kPatience));
+  const auto children = children_of(monitor.pid());
+  REQUIRE(::kill(monitor.pid(), SIGKILL) == 0);
+  CHECK(monitor.wait(kPatience) == 128 + SIGKILL);
+  for (int i = 0; i < 100 && is_there(host.control); ++i) std::this_thread::sleep_for(Seconds(0.01));
+  CHECK_FALSE(is_there(host.control));
+  for (const Process& child : children) CHECK((child.name == "bulkhead-spawner" || !exists(child)));
+}
+
 TEST_CASE("inspect sees that a process without a filter is weaker than it should be", "[children]") {
   NEEDS_CHILDREN();
   Fixture host;
@@ -99,13 +114,49 @@ TEST_CASE("inspect sees that a process without a filter is weaker than it should
   INFO(table.output);
   CHECK(table.status == 1);  // the fakes enter none
   CHECK_THAT(table.output, Contains("system calls     any, of 1 of 1 threads   <- WEAK"));
-  CHECK_THAT(table.output, Contains("system calls     all but those that nobody here calls\n"));
+  CHECK_THAT(table.output, Contains("sealed           not yet   <- WEAK"));
+  CHECK_THAT(table.output, Contains("spawner (") && Contains("system calls     all but 37\n"));
+  CHECK_THAT(table.output, Contains("monitor (") && Contains("system calls     33: accept4, brk,"));
   CHECK_THAT(table.output, Contains("namespaces       own pid, mnt, net, ipc, uts, cgroup"));
   CHECK_THAT(table.output, Contains("files in sight   0\n") && Contains("capabilities     none\n"));
   CHECK_THAT(table.output, Contains("blk0 (") && Contains("vcpu-host ("));
   const Outcome json = host.bulkhead({"inspect", host.control, "--json"});
   CHECK(json.status == 1);
   CHECK_THAT(json.output, Contains("\"strong\": false") && Contains("\"name\": \"blk0\""));
+}
+
+TEST_CASE("inspect sees a monitor that has given everything up", "[children]") {
+  NEEDS_CHILDREN();
+  if (::geteuid() != 0) SKIP_TEST("only root has something to give up");
+  Fixture host;
+  Monitor monitor(host.folder, host.wish());
+  REQUIRE(monitor.expect("boot 1\n", kPatience));
+  const std::string table = host.bulkhead({"inspect", host.control}).output;
+  const std::size_t begin = table.find("\nmonitor ("), end = table.find("\nvcpu-host (");
+  REQUIRE(begin < end);
+  const std::string of_monitor = table.substr(begin, end - begin);
+  INFO(of_monitor);
+  CHECK_THAT(of_monitor, !Contains("WEAK") && Contains("capabilities     none\n") && !Contains("uid              0\n"));
+  CHECK_THAT(of_monitor, Contains("no new privileges, not dumpable") && Contains("to be traced     by root alone"));
+}
+
+TEST_CASE("inspect holds processes against what the configuration requires", "[children]") {
+  NEEDS_CHILDREN();
+  Fixture host;
+  Wish wish = host.wish();
+  wish.disks[0].serial = "layers00011";
+  const bool more = GENERATE(false, true);
+  wish.required = {ipc::schema::Isolation::Layer::NOT_DUMPABLE};
+  if (more) wish.required.push_back(ipc::schema::Isolation::Layer::SECCOMP);
+  Monitor monitor(host.folder, wish);
+  REQUIRE(monitor.expect("boot 1\n", kPatience));
+  const std::string table = host.bulkhead({"inspect", host.control}).output;
+  INFO(table);
+  const std::size_t sealed = table.find("no new privileges, not dumpable;", table.find("\nblk0 ("));
+  REQUIRE(sealed != std::string::npos);
+  const std::string of_blk = table.substr(sealed, table.find("to be traced", sealed) - sealed);
+  CHECK_THAT(of_blk, Contains("lacks deny write and execute, Landlock, seccomp, core"));
+  CHECK((of_blk.find("WEAK") != std::string::npos) == more);
 }
 
 TEST_CASE("a device's process is replaced when an operator asks, by another program if he likes", "[children]") {

@@ -58,7 +58,7 @@ class Driver final : private FrontEnd::Listener {
     front_end_->set_listener(this);
     if (!monitor_.send_loaded() || !monitor_.receive_kvm()) return false;
     const std::vector<int> descriptors(1 + spec_.cpus, STDIN_FILENO);
-    return monitor_.send_sealed(descriptors) && loop_.watch(monitor_.socket(), [this] { obey(); });
+    return monitor_.send_sealed({}, descriptors) && loop_.watch(monitor_.socket(), [this] { obey(); });
   }
 
   void obey() {

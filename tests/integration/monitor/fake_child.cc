@@ -39,8 +39,8 @@ class Fake {
       ::poll(&writable, 1, -1);
     }
   }
-  void say_sealed(std::size_t descriptors) {
-    say([](auto message) { message.setSealed(); }, descriptors);
+  void say_sealed(std::size_t descriptors, std::uint32_t layers = 0) {
+    say([&](auto message) { message.initSealed().setLayers(layers); }, descriptors);
   }
   void say_failed(schema::Failure::Kind kind, int code, const std::string& context) {
     say([&](auto message) {
@@ -94,7 +94,8 @@ int run_blk() {
   if (!setup || !*setup) return 98;
   const std::string action = (*setup)->template root<schema::ToBackend>().getBlock().getSerial().cStr();
   fake.act(action);
-  if (action != "descriptors") fake.say_sealed(0);  // it has said so already
+  const std::uint32_t layers = action.starts_with("layers") ? std::stoul(action.substr(6), nullptr, 2) : 0;
+  if (action != "descriptors") fake.say_sealed(0, layers);  // it has said so already
   while (true) {
     const auto more = fake.control.receive();
     if (!more || !*more) return 0;

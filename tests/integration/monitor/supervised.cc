@@ -32,7 +32,8 @@ namespace {
 
 // The monitor finds its children beside itself: a folder with a copy of it, and of them.
 std::string make_beside(const Folder& folder, const std::string& vcpu_host, const std::string& blk) {
-  fs::copy_file(std::string(std::getenv("BULKHEAD_BIN")) + "/bulkhead-monitor", folder.at("bulkhead-monitor"));
+  for (const std::string ours : {"bulkhead-monitor", "bulkhead-spawner"})
+    fs::copy_file(std::string(std::getenv("BULKHEAD_BIN")) + "/" + ours, folder.at(ours));
   fs::copy_file(vcpu_host, folder.at("bulkhead-vcpu-host"));
   fs::copy_file(blk, folder.at("bulkhead-blk"));
   return folder.at("bulkhead-monitor");
@@ -50,13 +51,17 @@ std::string monitor_beside(Wish::Children children) {
   return monitor;
 }
 
-std::vector<std::string> arguments_of(const Folder& folder, const Wish& wish, const std::string& prelude) {
+}  // namespace
+
+std::vector<std::string> command_line(const Folder& folder, const Wish& wish, const std::string& prelude) {
   capnp::MallocMessageBuilder message;
   auto machine = message.initRoot<ipc::schema::Machine>();
   machine.setKernel(wish.kernel.c_str());
   machine.setCmdline(wish.cmdline.c_str());
   machine.setMemoryMib(wish.memory_mib);
   machine.setControl(wish.control.c_str());
+  auto required = machine.initIsolation().initRequire(static_cast<unsigned>(wish.required.size()));
+  for (unsigned i = 0; i < required.size(); ++i) required.set(i, wish.required[i]);
   auto disks = machine.initDisks(static_cast<unsigned>(wish.disks.size()));
   for (unsigned i = 0; i < disks.size(); ++i) {
     disks[i].setPath(wish.disks[i].path.c_str());
@@ -71,10 +76,8 @@ std::vector<std::string> arguments_of(const Folder& folder, const Wish& wish, co
   return {"/bin/sh", "-c", "exec 3<\"$0\"; " + prelude + "; exec \"$1\"", path, monitor_beside(wish.children)};
 }
 
-}  // namespace
-
 Monitor::Monitor(const Folder& folder, const Wish& wish, const std::string& prelude)
-    : Command(arguments_of(folder, wish, prelude)) {}
+    : Command(command_line(folder, wish, prelude)) {}
 
 std::string no_children() {
 #ifdef BULKHEAD_SANITIZED

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "ipc/schema/machine.capnp.h"
 #include "tests/system/command.h"
 #include "tests/system/processes.h"
 
@@ -41,8 +42,12 @@ struct Wish {
   std::vector<Disk> disks = {};
   unsigned memory_mib = 16;
   std::string control = {};  // folder
+  std::vector<ipc::schema::Isolation::Layer> required = {};
   enum class Children { Fakes, RealBlkAndDriver } children = Children::Fakes;
 };
+
+// What starts the monitor with that machine on descriptor 3. `prelude` is a shell command that comes before.
+std::vector<std::string> command_line(const Folder& folder, const Wish& wish, const std::string& prelude = ":");
 
 // The monitor with that machine on descriptor 3, its serial port on the command's pipes. `prelude` is a shell
 // command that comes before.

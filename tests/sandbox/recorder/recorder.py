@@ -25,6 +25,7 @@ WORK = [
     # Not the 500 kills: under a tracer they take a minute, and show nothing that others do not.
     [TESTS / "integration/blk/integration_blk", "~*500 kills*"],
     [TESTS / "integration/net/integration_net"],
+    [TESTS / "integration/monitor/integration_monitor", "a guest that reboots*,a terminal is*,a device's process is replaced*"],
 ]
 MACHINE = ["timeout", "-s", "INT", "15", PROGRAMS / "bulkhead", "run", "--kernel", TESTS / "hostile/payload.elf", "--memory",
            "16", "--cpus", "2", "--serial", "none", "--net", "tap"]

@@ -222,30 +222,3 @@ TEST_CASE("an event does not block who reads it") {
   CHECK(::read(event->get(), &count, sizeof count) == -1);
   CHECK(errno == EAGAIN);
 }
-
-TEST_CASE("a back end that cannot be reached is named by the path of its socket") {
-  Folder folder;
-  const auto refusal_of = [](const std::string& path) {
-    const auto socket = monitor::connect_back_end(path);
-    return socket ? std::string() : ipc::describe(socket.error());
-  };
-  const std::string path = folder.at("socket");
-  CHECK(refusal_of(path) == "device " + path + ": connect to its back end: No such file or directory");
-  const std::string file = folder.file("file", 1);
-  CHECK(refusal_of(file) == "device " + file + ": connect to its back end: Connection refused");
-  const std::string too_long(108, 'p');
-  CHECK(refusal_of(too_long) == "device " + too_long + ": connect to its back end: File name too long");
-  CHECK_THAT(refusal_of(std::string(107, 'p')), Catch::EndsWith("No such file or directory"));
-
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  path.copy(address.sun_path, sizeof address.sun_path - 1);
-  const UniqueFd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  REQUIRE(::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
-  REQUIRE(::listen(listener.get(), 0) == 0);
-  const auto socket = monitor::connect_back_end(path);
-  REQUIRE(socket);
-  CHECK((::fcntl(socket->get(), F_GETFD) & FD_CLOEXEC) != 0);
-  // Its queue is full and it accepts nobody: who comes now does not wait.
-  CHECK(refusal_of(path) == "device " + path + ": connect to its back end: Resource temporarily unavailable");
-}

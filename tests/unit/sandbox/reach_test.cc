@@ -64,13 +64,14 @@ SCENARIO("reach: of all ioctls on all descriptors a process may make those few",
   const std::map<std::string_view, Reach> right = {
       {"vcpu", {{"Vcpu", KVM_RUN}}},
       {"event loop", {{"Vm", KVM_SET_GSI_ROUTING}, {"Vm", KVM_IRQFD}, {"Vm", KVM_IOEVENTFD}}},
+      {"monitor", {{"standard input", TCGETS}, {"standard input", TCSETSW}}},
       {"net", {{"any", TUNSETOFFLOAD}}},
       {"net, no io_uring", {{"any", TUNSETOFFLOAD}}},
       {"net standalone", {{"any", TUNSETOFFLOAD}}},
       {"net standalone, no io_uring", {{"any", TUNSETOFFLOAD}}},
   };
   const sandbox::Slots slots = support::all_slots();
-  std::map<int, std::string> names;
+  std::map<int, std::string> names{{0, "standard input"}};
   for (std::size_t slot = 0; slot < sandbox::kSlots; ++slot)
     if (const auto number = slots.number(static_cast<Slot>(slot))) names[*number] = kSlotNames[slot];
   // Descriptors: those that have a meaning, those beside them, and the first few.

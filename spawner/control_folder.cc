@@ -1,18 +1,23 @@
-#include "monitor/control_folder.h"
+#include "spawner/control_folder.h"
 
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <thread>
+
 #include "ipc/unix_socket.h"
 
-namespace monitor {
+namespace spawner {
 
 using ipc::Result;
 using ipc::UniqueFd;
 
 namespace {
 
+// For the spawner of a machine whose monitor was killed: its processes end, and it removes what they used.
+constexpr std::chrono::milliseconds kPatience{1000};
 constexpr int kWaiting = 8;  // connections that may wait for their turn
 
 Result<> check_ours(const std::string& path) {
@@ -28,24 +33,31 @@ Result<> check_ours(const std::string& path) {
 
 }  // namespace
 
-Result<std::unique_ptr<ControlFolder>> ControlFolder::make(const std::string& path, std::size_t disks,
-                                                           std::size_t cards) {
+Result<std::unique_ptr<ControlFolder>> ControlFolder::make(const std::string& path, std::vector<std::string> names) {
   const std::size_t slash = path.find_last_of('/');
   if (slash != std::string::npos && slash != 0) ::mkdir(path.substr(0, slash).c_str(), 0755);  // or it is there
-  if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return ipc::system_failure("control folder " + path);
-  TRY(check_ours(path));
-  std::unique_ptr<ControlFolder> folder(new ControlFolder(path));
-  if (auto taken = folder->listen("control"); !taken) {
-    if (taken.error().code != EADDRINUSE) return std::unexpected(std::move(taken).error());
-    return ipc::failure(EADDRINUSE, fmt::format("control folder {}: another machine uses it", path));
+  const auto end = std::chrono::steady_clock::now() + kPatience;
+  while (true) {
+    if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return ipc::system_failure("control folder " + path);
+    TRY(check_ours(path));
+    std::unique_ptr<ControlFolder> folder(new ControlFolder(path));
+    const auto taken = folder->listen(names.front());
+    if (taken) {
+      for (const std::string& name : std::span(names).subspan(1)) TRY(folder->listen(name));
+      return folder;
+    }
+    // ENOENT: it was removed since.
+    if (taken.error().code != EADDRINUSE && taken.error().code != ENOENT) return std::unexpected(taken.error());
+    if (std::chrono::steady_clock::now() >= end)
+      return ipc::failure(taken.error().code, fmt::format("control folder {}: another machine uses it", path));
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
-  for (std::size_t i = 0; i < disks; ++i) TRY(folder->listen(fmt::format("blk{}", i)));
-  for (std::size_t i = 0; i < cards; ++i) TRY(folder->listen(fmt::format("net{}", i)));
-  return folder;
 }
 
 ControlFolder::~ControlFolder() {
-  for (const std::string& name : names_) ::unlink((path_ + "/" + name).c_str());
+  if (sockets_.empty()) return;  // another's
+  // As long as the first is there and listens, nobody takes the folder over.
+  for (auto name = names_.rbegin(); name != names_.rend(); ++name) ::unlink((path_ + "/" + *name).c_str());
   ::rmdir(path_.c_str());
 }
 
@@ -58,4 +70,4 @@ Result<> ControlFolder::listen(const std::string& name) {
   return ::listen(sockets_.back().get(), kWaiting) == 0 ? Result<>() : ipc::system_failure(path);
 }
 
-}  // namespace monitor
+}  // namespace spawner
