@@ -44,9 +44,10 @@ inline constexpr std::string_view kLimitsHelp =
 inline constexpr std::string_view kInspectHelp = "tell what each process of a running machine may do";
 
 inline constexpr std::string_view kInspectFooter = R"(
-For each process: uid, namespaces, threads, system calls, capabilities, descriptors, mappings, limits, as /proc
-tells; and how often a back end was replaced, why, and how long the guest waited. What is weaker than it should be
-is marked WEAK.
+For each process: uid, namespaces, threads, capabilities, descriptors, mappings, limits, as /proc tells; the system
+calls that pass its filters, as the kernel has them (for root; a thread stands still for less than a millisecond);
+what it said when it was sealed; and how often a back end was replaced, why, and how long the guest waited. What is
+weaker than it should be, or than --require and machine.json ask, is marked WEAK.
 
 Examples:
   bulkhead run --name web1 --kernel vmlinuz --disk path=root.img

@@ -14,6 +14,7 @@
 #include <sstream>
 
 #include "ipc/seal.h"
+#include "monitor/cli/filters.h"
 #include "monitor/cli/machine_client.h"
 #include "sandbox/parent.h"
 #include "sandbox/policy/blk.h"
@@ -141,21 +142,61 @@ std::string limit_of(int pid, const std::string& name) {
 }
 
 // "23: accept4, brk, …"
-std::string calls_in(sandbox::Policy policy) {
-  std::set<std::string> calls;
-  for (const sandbox::Rule& rule : policy) calls.insert(sandbox::name_of_call(rule.syscall));
-  return fmt::format("{}: {}", calls.size(), fmt::join(calls, ", "));
+std::string list(const std::set<int>& calls) {
+  std::set<std::string> names;
+  for (const int call : calls) names.insert(sandbox::name_of_call(call));
+  return fmt::format("{}{}{}", names.size(), names.empty() ? "" : ": ", fmt::join(names, ", "));
 }
 
-// What the tables of its filters allow, since it was sealed. Before, there is the spawner's filter alone.
-std::string calls_of(const std::string& name) {
+std::set<int> calls_in(sandbox::Policy policy) {
+  std::set<int> calls;
+  for (const sandbox::Rule& rule : policy) calls.insert(rule.syscall);
+  return calls;
+}
+
+// What the tables give to its threads, one kind or the other: the most that a filter of theirs may let through.
+std::vector<std::set<int>> tables_of(const std::string& name) {
   using sandbox::Role;
-  if (name == "monitor") return calls_in(sandbox::kMonitorPolicy);
-  if (name == "vcpu-host")
-    return fmt::format("{}; a vCPU's thread {}", calls_in(sandbox::kEventLoopPolicy), calls_in(sandbox::kVcpuPolicy));
-  const auto policy = name.starts_with("net") ? sandbox::net_policy(Role::Monitored, true)
-                                              : sandbox::blk_policy(Role::Monitored, sandbox::BlkIo::RingAndCalls);
-  return "at most " + calls_in(policy);
+  if (name == "monitor") return {calls_in(sandbox::kMonitorPolicy)};
+  if (name == "vcpu-host") return {calls_in(sandbox::kVcpuPolicy), calls_in(sandbox::kEventLoopPolicy)};
+  if (name.starts_with("net")) return {calls_in(sandbox::net_policy(Role::Monitored, true))};
+  return {calls_in(sandbox::blk_policy(Role::Monitored, sandbox::BlkIo::RingAndCalls))};
+}
+
+std::vector<pid_t> threads_of(int pid) {
+  std::vector<pid_t> threads;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(proc(pid, "task"), error))
+    threads.push_back(std::stoi(entry.path().filename()));
+  return threads;
+}
+
+// As the kernel has the filters of all threads. Without the right to read them: as the tables of its programs have
+// them.
+Fact calls_of(int pid, const std::string& name) {
+  const auto tables = tables_of(name);
+  std::map<std::set<int>, unsigned> kinds;  // of threads
+  bool weak = false;
+  for (const pid_t thread : threads_of(pid)) {
+    const auto filters = filters_of(thread);
+    if (!filters) {
+      std::vector<std::string> told;
+      for (const auto& table : tables) told.push_back(list(table));
+      return {"system calls", fmt::format("by its tables, as only root may read filters: {}", fmt::join(told, "; ")),
+              false};
+    }
+    const Passing found = passing(*filters);
+    ++kinds[found.calls];
+    weak = weak || found.foreign ||
+           std::ranges::none_of(tables, [&](const auto& table) { return std::ranges::includes(table, found.calls); });
+  }
+  std::vector<std::string> told;
+  for (const auto& [calls, threads] : kinds)
+    told.push_back(calls.size() > 100 ? fmt::format("{} of {} threads may make {} calls", threads,
+                                                    threads_of(pid).size(), calls.size())
+                   : kinds.size() > 1 ? fmt::format("{} threads {}", threads, list(calls))
+                                      : list(calls));
+  return {"system calls", fmt::format("{}", fmt::join(told, "; ")), weak};
 }
 
 // Of the hierarchy of version 2, which is the one that limits a machine (machine.capnp, MachineLimits).
@@ -203,31 +244,23 @@ Fact traceable(int pid, const std::string& uid) {
   return {"to be traced", open ? "by its own uid" : "by root alone", open};
 }
 
-// Linux 5.9; before it none is told of.
-unsigned filters_of(Status& status) {
-  const std::string& count = status["Seccomp_filters"];
-  return count.empty() ? 0 : static_cast<unsigned>(std::stoul(count));
-}
-
-// All threads are inside a filter of their own, beside those of who started it, which it has too, and of no capability.
-std::vector<Fact> threads_of(int pid, const std::string& name, unsigned inherited) {
+// No thread has a capability, and each is inside a filter.
+std::vector<Fact> rights_of_threads(int pid, const std::string& name) {
   unsigned threads = 0, unfiltered = 0, capable = 0;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(proc(pid, "task"), error)) {
-    auto status = status_of(entry.path() / "status");
+  for (const pid_t thread : threads_of(pid)) {
+    auto status = status_of(proc(pid, fmt::format("task/{}/status", thread)));
     ++threads;
-    if (status["Seccomp"] != "2" || (inherited > 0 && filters_of(status) <= inherited)) ++unfiltered;
+    if (status["Seccomp"] != "2") ++unfiltered;
     for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"})
       if (!is_zero(status[set])) {
         ++capable;
         break;
       }
   }
-  return {
-      {"threads", std::to_string(threads)},
-      {"system calls", unfiltered == 0 ? calls_of(name) : fmt::format("any, of {} of {} threads", unfiltered, threads),
-       unfiltered != 0},
-      {"capabilities", capable == 0 ? "none" : fmt::format("{} threads have some", capable), capable != 0}};
+  return {{"threads", std::to_string(threads)},
+          unfiltered == 0 ? calls_of(pid, name)
+                          : Fact{"system calls", fmt::format("any, of {} of {} threads", unfiltered, threads), true},
+          {"capabilities", capable == 0 ? "none" : fmt::format("{} threads have some", capable), capable != 0}};
 }
 
 // Of a child of `spawner`. ESRCH if it has gone.
@@ -243,7 +276,7 @@ Result<Inspected> inspect_process(const std::string& name, int pid, int spawner,
   // Where the spawner is root each child has a uid of its own; otherwise a user namespace.
   add({"uid", uid, their_uid == "0" && uid == their_uid});
   add(namespaces_of(pid, spawner, their_uid != "0"));
-  for (Fact& fact : threads_of(pid, name, filters_of(theirs))) add(std::move(fact));
+  for (Fact& fact : rights_of_threads(pid, name)) add(std::move(fact));
   add(new_privileges_of(status));
   add(seal_of(seal, required));
   add(traceable(pid, uid));
@@ -269,7 +302,12 @@ Inspected inspect_spawner(int pid) {
   // Without new privileges what the bounding set has beyond these is out of reach.
   const std::uint64_t capabilities = std::strtoull(status["CapPrm"].c_str(), nullptr, 16);
   const bool ram = mappings_of(pid).guest_ram;
-  const bool filtered = status["Seccomp"] == "2";
+  bool filtered = status["Seccomp"] == "2";
+  if (const auto filters = filters_of(pid); filtered && filters) {
+    const Passing found = passing(*filters);
+    filtered = !found.foreign &&
+               std::ranges::none_of(sandbox::kNeverCalled, [&](int call) { return found.calls.contains(call); });
+  }
   return {
       .name = "spawner",
       .pid = pid,
@@ -289,7 +327,7 @@ Inspected inspect_monitor(int pid, int spawner, const Seal& seal, const Required
   auto theirs = status_of(proc(spawner, "status"));
   const std::string uid = uid_of(status);
   Inspected monitor{.name = "monitor", .pid = pid, .facts = {{"uid", uid, uid == "0"}}};
-  for (Fact& fact : threads_of(pid, "monitor", 0))
+  for (Fact& fact : rights_of_threads(pid, "monitor"))
     // As an ordinary user's it never had any, and a bounding set that bounds nothing.
     if (fact.name != "capabilities" || uid_of(theirs) == "0") monitor.facts.push_back(std::move(fact));
   const bool ram = mappings_of(pid).guest_ram;

@@ -32,34 +32,42 @@ TEST_CASE("every process of a running machine holds what golden/ says, in less t
   REQUIRE(children.size() == 3);  // and the spawner
   const Process* vcpu_host = find_by_name(children, "bulkhead-vcpu-host");
   const Process* blk = find_by_name(children, "bulkhead-blk");
+  const Process* spawner = find_by_name(children, "bulkhead-spawner");
   REQUIRE(vcpu_host != nullptr);
   REQUIRE(blk != nullptr);
+  REQUIRE(spawner != nullptr);
 
+  const std::string of_spawner = describe(spawner->pid, spawner->pid);
   const std::string of_monitor = describe(machine.pid(), machine.pid());
-  const std::string of_vcpu_host = describe(vcpu_host->pid, machine.pid());
-  const std::string of_blk = describe(blk->pid, machine.pid());
+  const std::string of_vcpu_host = describe(vcpu_host->pid, spawner->pid);
+  const std::string of_blk = describe(blk->pid, spawner->pid);
+  CHECK(of_spawner == golden("spawner"));
   CHECK(of_monitor == golden("monitor"));
   CHECK(of_vcpu_host == golden("vcpu-host"));
   CHECK(of_blk == golden("blk"));
 
   // What design.md promises, said again here so that no change of a golden file can take it back.
   CHECK_THAT(of_blk, !Catch::Contains("kvm"));
-  CHECK_THAT(of_monitor, !Catch::Contains("mapping rw-s memfd:guest-ram"));
+  for (const std::string& process : {of_monitor, of_spawner}) CHECK_THAT(process, !Catch::Contains("memfd:guest-ram"));
   CHECK_THAT(of_vcpu_host, !Catch::Contains("descriptor file") && !Catch::Contains("descriptor /dev/kvm"));
   // CAP_DAC_OVERRIDE, KILL, SETGID, SETUID, SETPCAP, NET_BIND_SERVICE, SYS_ADMIN, SYSLOG: what it takes to start
   // children again.
-  for (const char* set : {"CapPrm", "CapEff", "CapBnd"}) CHECK(status_field(machine.pid(), set) == "00000004002005e2");
+  for (const char* set : {"CapPrm", "CapEff", "CapBnd"}) CHECK(status_field(spawner->pid, set) == "00000004002005e2");
+  CHECK(status_field(machine.pid(), "Uid") != status_field(spawner->pid, "Uid"));
+  CHECK_THAT(of_monitor, Catch::Contains("CapEff: none") && Catch::Contains("Seccomp: 2") &&
+                             Catch::Contains("NoNewPrivs: 1") && !Catch::Contains("file bulkhead-blk"));
   for (const std::string& child : {of_vcpu_host, of_blk}) {
     CHECK_THAT(child, Catch::Contains("CapEff: none") && Catch::Contains("Seccomp: 2") &&
                           Catch::Contains("NoNewPrivs: 1") && Catch::Contains("root: 0 entries"));
   }
 
   const std::uint64_t monitor_kib = own_memory_kib(machine.pid());
+  const std::uint64_t spawner_kib = own_memory_kib(spawner->pid);
   const std::uint64_t vcpu_host_kib = own_memory_kib(vcpu_host->pid);
   const std::uint64_t blk_kib = own_memory_kib(blk->pid);
-  const std::uint64_t sum = monitor_kib + vcpu_host_kib + blk_kib;
-  std::cout << "PSS beside guest RAM: monitor " << monitor_kib << " KiB, vcpu-host " << vcpu_host_kib << " KiB, blk "
-            << blk_kib << " KiB, together " << sum << " KiB\n";
+  const std::uint64_t sum = spawner_kib + monitor_kib + vcpu_host_kib + blk_kib;
+  std::cout << "PSS beside guest RAM: spawner " << spawner_kib << " KiB, monitor " << monitor_kib << " KiB, vcpu-host "
+            << vcpu_host_kib << " KiB, blk " << blk_kib << " KiB, together " << sum << " KiB\n";
   CHECK(sum > 0);
   CHECK(sum <= 12 * 1024);
   CHECK(machine.power_off() == kPoweredOff);
@@ -73,14 +81,15 @@ TEST_CASE("a network card's process holds its way out, and neither files nor a n
   const std::vector<Process> children = children_of(machine.pid());
   net = find_by_name(children, "bulkhead-net");
   REQUIRE(net != nullptr);
-  const std::string of_net = describe(net->pid, machine.pid());
+  const pid_t spawner = find_by_name(children, "bulkhead-spawner")->pid;
+  const std::string of_net = describe(net->pid, spawner);
   CHECK(of_net == golden("net"));
   CHECK_THAT(of_net, !Catch::Contains("kvm") && !Catch::Contains("descriptor file"));
   CHECK_THAT(of_net, Catch::Contains("CapEff: none") && Catch::Contains("Seccomp: 2") &&
                          Catch::Contains("NoNewPrivs: 1") && Catch::Contains("root: 0 entries"));
   // Others have nothing of it.
   for (const char* other : {"bulkhead-vcpu-host", "bulkhead-blk"})
-    CHECK_THAT(describe(find_by_name(children, other)->pid, machine.pid()), !Catch::Contains("/dev/net/tun"));
+    CHECK_THAT(describe(find_by_name(children, other)->pid, spawner), !Catch::Contains("/dev/net/tun"));
   CHECK(machine.power_off() == kPoweredOff);
 }
 

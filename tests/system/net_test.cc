@@ -204,11 +204,21 @@ TEST_CASE("net: two machines on a cable, whichever comes first, and again", "[sy
 
 TEST_CASE("net: by passt a guest has its host's network, without any right", "[system][net]") {
   make_uplink();
-  Machine machine(with_card("user,hostfwd=tcp:2222:7"));
+  Options options = with_card("user,hostfwd=tcp:2222:7");
+  options.more.insert(options.more.end(), {"--name", "visitor", "--limits", "processes=100"});
+  Machine machine(options);
   REQUIRE(machine.reach_shell());
   INFO(machine.errors());
   CHECK(bring_up(machine, {}));
   converse(machine);
+  // It counts among the machine's processes.
+  bool found = false;
+  for (const Process& child : children_of(machine.pid())) {
+    if (!child.name.starts_with("passt")) continue;
+    found = true;
+    CHECK_THAT(host("cat /proc/" + std::to_string(child.pid) + "/cgroup").output, Catch::Contains("/bulkhead/visitor"));
+  }
+  CHECK(found);
 
   // It is killed, and comes back by itself.
   REQUIRE(host("killall -9 passt || killall -9 passt.avx2").status == 0);

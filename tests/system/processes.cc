@@ -166,11 +166,11 @@ std::ostream& operator<<(std::ostream& out, const Footprint& footprint) {
   return out;
 }
 
-std::string describe(pid_t process, pid_t monitor) {
+std::string describe(pid_t process, pid_t spawner) {
   std::ostringstream out;
-  if (process != monitor) {
-    const bool same = status_field(process, "Uid") == status_field(monitor, "Uid");
-    out << "uid: " << (same ? "the monitor's" : "its own") << "\n";
+  if (process != spawner) {
+    const bool same = status_field(process, "Uid") == status_field(spawner, "Uid");
+    out << "uid: " << (same ? "the spawner's" : "its own") << "\n";
   }
   const std::string groups = status_field(process, "Groups");
   out << "supplementary groups: " << (groups.empty() ? "none" : groups) << "\n";
@@ -180,18 +180,18 @@ std::string describe(pid_t process, pid_t monitor) {
   }
   for (const char* field : {"NoNewPrivs", "Seccomp"}) out << field << ": " << status_field(process, field) << "\n";
   const auto filters = [](pid_t of) { return std::stoi(status_field(of, "Seccomp_filters")); };
-  if (process != monitor) out << "filters of its own: " << filters(process) - filters(monitor) << "\n";
+  if (process != spawner) out << "filters of its own: " << filters(process) - filters(spawner) << "\n";
   std::smatch limit;
   const std::string limits = read_file(proc(process, "limits"));
   for (const char* name : {"Max core file size", "Max open files"}) {
     if (std::regex_search(limits, limit, std::regex(std::string(name) + R"(\s+(\S+))")))
       out << name << ": " << limit[1] << "\n";
   }
-  if (process != monitor) {
+  if (process != spawner) {
     for (const char* name : {"cgroup", "ipc", "mnt", "net", "pid", "user", "uts"}) {
       const std::string file = std::string("ns/") + name;
       out << "namespace " << name << ": "
-          << (link_target(proc(process, file)) == link_target(proc(monitor, file)) ? "the monitor's" : "its own")
+          << (link_target(proc(process, file)) == link_target(proc(spawner, file)) ? "the spawner's" : "its own")
           << "\n";
     }
     out << "root: " << entries(proc(process, "root")).size() << " entries\n";

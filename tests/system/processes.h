@@ -34,8 +34,8 @@ std::ostream& operator<<(std::ostream& out, const Footprint& footprint);
 std::string status_field(pid_t pid, const std::string& name);
 
 // Everything that a process is allowed and holds, one fact a line, without numbers that differ from
-// run to run. `monitor` is the process whose namespaces and uid others are compared with.
-std::string describe(pid_t process, pid_t monitor);
+// run to run. `spawner` is the process whose namespaces and uid others are compared with.
+std::string describe(pid_t process, pid_t spawner);
 
 // Proportional set size of all but guest RAM, in KiB.
 std::uint64_t own_memory_kib(pid_t process);
