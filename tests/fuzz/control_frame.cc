@@ -1,5 +1,6 @@
-// Fuzz target: bytes where control frames belong: the machine's description on the monitor's descriptor 3, and the
-// monitor's messages to vcpu-host, with as many descriptors as the first byte says.
+// Fuzz target: bytes where control frames belong: the machine's description on the monitor's descriptor 3, the
+// monitor's messages to vcpu-host, and those of a monitor that an attacker has to its sealed spawner, with as many
+// descriptors as the first byte says.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -9,7 +10,50 @@
 
 #include "ipc/descriptor_passing.h"
 #include "monitor/configuration.h"
+#include "spawner/spawner.h"
 #include "vcpu-host/monitor_link.h"
+
+namespace {
+
+// One of a machine without cards, whose programs cannot be executed.
+spawner::Spawner& sealed_spawner(const ipc::UniqueFd& null) {
+  static spawner::Spawner spawner;
+  static bool sealed = false;
+  if (std::exchange(sealed, true)) return spawner;
+  for (const bool setup : {true, false}) {
+    capnp::MallocMessageBuilder message, answer;
+    auto request = message.initRoot<ipc::schema::ToSpawner>();
+    if (setup)
+      request.initSetup();
+    else
+      request.setSeal();
+    auto pair = ipc::ControlChannel::pair();
+    ipc::ControlChannel theirs(std::move(pair->theirs));
+    const std::vector<int> programs(setup ? 2 : 0, null.get());
+    if (!pair->ours.send(message, programs)) std::abort();
+    auto frame = theirs.receive();
+    auto done = answer.initRoot<ipc::schema::SpawnerAnswer>();
+    spawner.answer(**frame, done);
+    if (!done.isDone()) std::abort();
+  }
+  return spawner;
+}
+
+void ask_spawner(spawner::Spawner& spawner, std::span<const std::byte> bytes, const std::vector<int>& fds) {
+  auto pair = ipc::ControlChannel::pair();
+  if (!pair) return;
+  ipc::ControlChannel theirs(std::move(pair->theirs));
+  static_cast<void>(ipc::send_with_fds(pair->ours.socket(), bytes, fds, MSG_DONTWAIT));
+  pair->ours = ipc::ControlChannel();
+  auto frame = theirs.receive();
+  if (!frame || !*frame) return;
+  capnp::MallocMessageBuilder answer;
+  auto root = answer.initRoot<ipc::schema::SpawnerAnswer>();
+  spawner.answer(**frame, root);
+  if (root.isStarted() || root.isTap() || root.isListens()) std::abort();  // nothing of that can be had
+}
+
+}  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size < 2) return 0;
@@ -32,5 +76,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     else
       static_cast<void>(link.receive_order());
   }
+  ask_spawner(sealed_spawner(null), bytes, fds);
   return 0;
 }

@@ -64,8 +64,8 @@ TEST_CASE("operators: they see a machine's processes, pull its cable, replace wh
   const Outcome inspected = ask("bulkhead", {"inspect", "vm1"});
   std::cout << inspected.output;
   CHECK(inspected.status == 0);
-  CHECK_THAT(inspected.output,
-             !Contains("WEAK") && Contains("vcpu-host (") && Contains("blk0 (") && Contains("net0 ("));
+  CHECK_THAT(inspected.output, !Contains("WEAK") && !Contains("by its tables") && Contains("spawner (") &&
+                                   Contains("vcpu-host (") && Contains("blk0 (") && Contains("net0 ("));
   CHECK_THAT(ask("bulkhead-blk", {"stats", kFolder + "/blk0", "--once"}).output, Contains("read"));
   CHECK_THAT(card("status").output, Contains("52:54:00:12:34:56, link up") && Contains("tap bhtest"));
 

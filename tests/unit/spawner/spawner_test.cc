@@ -10,6 +10,7 @@
 
 #include <fstream>
 #include <functional>
+#include <map>
 
 #include "ipc/unix_socket.h"
 #include "tests/sandbox/probe_fixture.h"
@@ -78,6 +79,14 @@ class Asked {
         fds);
     controls_.push_back(std::move(control->ours));
     return answer;
+  }
+  // What the probe in the control socket's order of starts answers.
+  std::string told(std::size_t child, const std::string& command) {
+    const int socket = controls_.at(child).socket().get();
+    std::array<char, 512> answer;
+    if (::send(socket, command.data(), command.size(), MSG_NOSIGNAL) < 0) return "gone";
+    const ssize_t size = ::recv(socket, answer.data(), answer.size(), 0);
+    return size > 0 ? std::string(answer.data(), static_cast<std::size_t>(size)) : "gone";
   }
   Answer exit(std::uint16_t slot) {
     return ask([&](Request request) { request.setExit(slot); });
@@ -221,6 +230,37 @@ SCENARIO("spawner: one process is in a slot, with the slot's identity; how it en
           if (!has_ended(second.fds[0])) return std::string("it cannot be killed");
           return spawner.exit(3).text;
         }) == "killed 9");
+}
+
+SCENARIO("spawner: an attacker's program in any child's place is in that child's jail", "[spawner]") {
+  NEEDS_JAIL;
+  const Program program = GENERATE(Program::VCPU_HOST, Program::BLK, Program::NET);
+  CHECK(sealed(
+            [&](Asked& spawner) {
+              std::string wrong;
+              const auto sibling = spawner.start(0);
+              if (!(sibling == "started") || !(spawner.start(1, program) == "started"))
+                return std::string("not started");
+              const std::map<std::string, std::string> denied{
+                  {"open root", "ok"},  // there is one, and it is empty
+                  {"open proc", "ENOENT"},
+                  {"open above", "ENOENT"},
+                  {"create file", "EROFS"},
+                  {"make directory", "EROFS"},
+                  {"become root", "EPERM"},
+                  {"unshare mount", "EPERM"},
+                  {"connect tcp", "ENETUNREACH"},
+                  {"write beyond", "EFBIG"},
+                  {"environment", "empty"},
+                  {"pid", "1"},
+              };
+              for (const auto& [command, answer] : denied)
+                if (const std::string told = spawner.told(1, command); told != answer)
+                  wrong += command + ": " + told + "\n";
+              if (!(spawner.exit(0) == "runs")) wrong += "its sibling has ended\n";
+              return wrong;
+            },
+            [](ipc::schema::SpawnerSetup::Builder setup) { setup.initCards(1).begin()->initTap(); }, true) == "");
 }
 
 SCENARIO("spawner: its processes end with it", "[spawner]") {
