@@ -1,5 +1,5 @@
-// What a process has taken from itself for good, as it tells (schema/control.capnp, Seal). Nobody builds on it: operators
-// compare it.
+// What a process has taken from itself for good, as it tells (schema/control.capnp, Seal). Nobody builds on it:
+// operators compare it.
 #pragma once
 
 #include <cstdint>
