@@ -24,7 +24,6 @@ constexpr std::uint32_t kMinMemoryMib = 16;
 constexpr std::uint32_t kBesideRamMib = 64;
 constexpr std::uint16_t kDefaultQueueLimit = 16;
 constexpr std::uint16_t kMaxVirtioId = 63;  // PCI device ids of modern devices are 0x1040 + id, up to 0x107f
-constexpr std::size_t kMaxDevices = 31;     // slots of the PCI bus beside the host bridge
 
 std::unexpected<ipc::Error> invalid(std::string what) {
   return failure(0, std::move(what));

@@ -15,6 +15,8 @@
 
 namespace monitor {
 
+inline constexpr std::size_t kMaxDevices = 31;  // slots of the PCI bus beside the host bridge
+
 struct DiskConfiguration {
   std::string path;
   bool readonly = false;

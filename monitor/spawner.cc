@@ -12,8 +12,9 @@ namespace schema = ipc::schema;
 
 namespace {
 
-// Those of passt are above those of the children, of which there are not more (ADR 8).
-constexpr std::size_t kFirstPasstSlot = 32;
+// Below are those of the devices and of vcpu-host.
+constexpr std::size_t kFirstPasstSlot = kMaxDevices + 1;
+static_assert(kFirstPasstSlot + kMaxDevices <= sandbox::kMonitorIdentity);
 
 void fill(capnp::List<capnp::Text>::Builder list, const std::vector<std::string>& texts) {
   for (unsigned i = 0; i < list.size(); ++i) list.set(i, texts[i]);

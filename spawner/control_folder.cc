@@ -55,10 +55,9 @@ Result<std::unique_ptr<ControlFolder>> ControlFolder::make(const std::string& pa
 }
 
 ControlFolder::~ControlFolder() {
-  if (sockets_.empty()) return;  // another's
   // As long as the first is there and listens, nobody takes the folder over.
   for (auto name = names_.rbegin(); name != names_.rend(); ++name) ::unlink((path_ + "/" + *name).c_str());
-  ::rmdir(path_.c_str());
+  ::rmdir(path_.c_str());  // another's has sockets in it
 }
 
 Result<> ControlFolder::listen(const std::string& name) {

@@ -134,9 +134,11 @@ Result<Descriptors> Spawner::act(ipc::Frame& request, Answer answer) {
       const auto order = message.getStart();
       Slot& place = *TRY(slot(order.getSlot()));
       place.reset();
-      place = TRY(start(order, request.fds));
-      answer.setStarted(place->pid());
-      return one(TRY(duplicate(place->pidfd())));
+      sandbox::ChildProcess started = TRY(start(order, request.fds));
+      UniqueFd pidfd = TRY(duplicate(started.pidfd()));
+      answer.setStarted(started.pid());
+      place = std::move(started);
+      return one(std::move(pidfd));
     }
     case schema::ToSpawner::KILL:
       if (Slot& place = *TRY(slot(message.getKill()))) place->kill();
@@ -204,7 +206,7 @@ Result<sandbox::ChildProcess> Spawner::start(schema::ProcessStart::Reader order,
                          .arguments = {},
                          .control = std::move(fds[0]),
                          .log = std::move(fds[1]),
-                         .identity = sandbox::identity_of(::getppid(), order.getSlot()),
+                         .identity = sandbox::identity_of(monitor_, order.getSlot()),
                          .limits = {.open_files = order.getOpenFiles(),
                                     .file_bytes = order.getFileBytes(),
                                     .threads = order.getThreads()},

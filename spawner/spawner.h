@@ -2,6 +2,8 @@
 // folder, cgroup, taps, cables, somebody else's back ends.
 #pragma once
 
+#include <unistd.h>
+
 #include <array>
 #include <memory>
 #include <optional>
@@ -50,6 +52,7 @@ class Spawner {
   ipc::Result<ipc::UniqueFd> plug(Card& card, Answer answer);
   static void unplug(Card& card);
 
+  const pid_t monitor_ = ::getppid();  // as long as it lives; identities are of it
   bool sealed_ = false;
   ipc::Frame setup_;                     // `setup`'s, until we are sealed
   std::vector<ipc::UniqueFd> programs_;  // by ProcessStart.Program, as far as they are there

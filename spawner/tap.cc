@@ -57,7 +57,7 @@ Result<ipc::Tap> make_tap(ipc::schema::SpawnerSetup::Card::Reader card) {
   ipc::Tap tap = TRY(ipc::open_tap(wanted.getName().cStr(), wanted.getQueuePairs()));
   const auto control = TRY(InterfaceControl::open());
   TRY(control.set_mtu(tap.name, card.getMtu()));
-  if (wanted.hasBridge() && wanted.getBridge().size() > 0) TRY(control.join(tap.name, wanted.getBridge().cStr()));
+  if (wanted.getBridge().size() > 0) TRY(control.join(tap.name, wanted.getBridge().cStr()));
   TRY(control.bring_up(tap.name));
   return tap;
 }

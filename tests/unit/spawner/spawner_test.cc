@@ -171,6 +171,17 @@ SCENARIO("spawner: the control folder goes with it, and is nobody else's as long
   CHECK_FALSE(is_there(path));
 }
 
+SCENARIO("spawner: a control folder whose sockets cannot be is not left behind", "[spawner]") {
+  Folder folder;
+  const std::string path = folder.file(std::string(100, 'p'));  // longer than an address, with the sockets' names
+  {
+    Asked spawner;
+    REQUIRE(spawner.set_up([&](ipc::schema::SpawnerSetup::Builder setup) { setup.setControl(path); }) == "done");
+    CHECK_THAT(spawner.ask([](Request request) { request.setFolder(); }).text, Catch::Contains("File name too long"));
+  }
+  CHECK_FALSE(is_there(path));
+}
+
 SCENARIO("spawner: once sealed it sets nothing up any more", "[spawner]") {
   NEEDS_JAIL;
   const Folder folder;
