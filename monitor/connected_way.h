@@ -36,12 +36,13 @@ class ConnectedWay : public WayOut {
   void give(ipc::UniqueFd end) {
     if (link_) link_(std::move(end));
   }
-  // In a second, and each second until there is a connection or who listens for one.
-  void again() {
-    const auto armed = retry_.after(std::chrono::seconds(1), [this] {
+  // In a second, and each second until there is a connection or who listens for one. What is in the way is said once.
+  void again(const std::string& said = {}) {
+    const auto armed = retry_.after(std::chrono::seconds(1), [this, said] {
       auto end = connect();
-      if (!end) tell(ipc::describe(end.error()));
-      if (!end) return again();
+      const std::string why = end ? "" : ipc::describe(end.error());
+      if (why != said && !end) tell(why);
+      if (!end) return again(why);
       if (*end) give(std::move(**end));
     });
     if (!armed) tell(ipc::describe(armed.error()));
