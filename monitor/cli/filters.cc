@@ -6,9 +6,11 @@
 #include <sys/wait.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <thread>
 #include <tuple>
 
 namespace cli {
@@ -16,6 +18,7 @@ namespace {
 
 using ipc::Result;
 
+constexpr std::chrono::seconds kPatience{1};
 constexpr int kCalls = 1024;  // beyond the numbers of any Linux
 constexpr std::uint32_t kX32 = 0x40000000;
 constexpr auto kGetFilter = static_cast<__ptrace_request>(0x420c);  // PTRACE_SECCOMP_GET_FILTER, Linux 4.4
@@ -26,15 +29,21 @@ class Stopped {
   static Result<Stopped> stop(pid_t thread) {
     if (::ptrace(PTRACE_SEIZE, thread, nullptr, nullptr) != 0) return ipc::system_failure("trace");
     Stopped stopped(thread);
-    int status = 0;
-    if (::ptrace(PTRACE_INTERRUPT, thread, nullptr, nullptr) != 0 || ::waitpid(thread, &status, __WALL) != thread)
-      return ipc::system_failure("stop");
-    return stopped;
+    if (::ptrace(PTRACE_INTERRUPT, thread, nullptr, nullptr) != 0) return ipc::system_failure("stop");
+    // One that waits for a disk that does not answer stops when it has.
+    const auto end = std::chrono::steady_clock::now() + kPatience;
+    while (true) {
+      const pid_t waited = ::waitpid(thread, nullptr, __WALL | WNOHANG);
+      if (waited == thread) return stopped;
+      if (waited < 0) return ipc::system_failure("stop");
+      if (std::chrono::steady_clock::now() >= end) return ipc::failure(ETIMEDOUT, "stop");
+      std::this_thread::sleep_for(std::chrono::microseconds(50));
+    }
   }
   Stopped(Stopped&& other) noexcept : thread_(std::exchange(other.thread_, 0)) {}
   Stopped& operator=(Stopped&&) = delete;
   ~Stopped() {
-    if (thread_ != 0) ::ptrace(PTRACE_DETACH, thread_, nullptr, nullptr);
+    if (thread_ != 0) ::ptrace(PTRACE_DETACH, thread_, nullptr, nullptr);  // or it is let go when we end
   }
 
  private:

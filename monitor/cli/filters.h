@@ -15,7 +15,8 @@ namespace cli {
 using Filter = std::vector<sock_filter>;
 
 // Of that thread, which stands still for it, less than a millisecond. EPERM for who has no CAP_SYS_ADMIN, EIO and
-// EINVAL where the kernel cannot tell (CONFIG_CHECKPOINT_RESTORE).
+// EINVAL where the kernel cannot tell (CONFIG_CHECKPOINT_RESTORE), ETIMEDOUT for one that cannot be stopped within a
+// second.
 ipc::Result<std::vector<Filter>> filters_of(pid_t thread);
 
 struct Passing {
