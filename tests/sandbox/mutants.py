@@ -73,8 +73,8 @@ MUTANTS = [
     Mutant("standard input is nothing", JAIL, "::dup2(null, 0) == 0 && "),
     Mutant("signals reset", JAIL, "::sigaction(signal, &standard, nullptr);", ";"),
     Mutant("signals unblocked", JAIL, "check(::sigprocmask(SIG_SETMASK, &none, nullptr) == 0, \"sigprocmask\");"),
-    Mutant("no environment", JAIL, "after the change of identity, which would forget it\n  char* const no_environment[] = {nullptr};\n  execute(plan, no_environment);",
-           "static_cast<void>(no_environment); execute(plan, ::environ);"),
+    Mutant("no environment", JAIL, "  execute(plan, no_environment);\n}\n\n#endif",
+           "  static_cast<void>(no_environment);\n  execute(plan, ::environ);\n}\n\n#endif"),
     Mutant("no supplementary groups in a user namespace", JAIL,
            "write_file(\"/proc/self/setgroups\", \"deny\", \"setgroups(deny)\");"),
     *(Mutant(f"limit of {name}", CHILD, f"all.push_back(TRY(limit(RLIMIT_{name}, {value})));") for name, value in (

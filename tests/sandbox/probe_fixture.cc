@@ -22,9 +22,13 @@ std::string Probe::ask(const std::string& command) {
   return exit ? exit->describe() : ipc::describe(exit.error());
 }
 
-ipc::UniqueFd probe_program() {
+std::string probe_path() {
   const char* const other = std::getenv("BULKHEAD_PROBE");  // a mutant's (mutants.py)
-  const std::string path = other != nullptr ? other : BULKHEAD_PROBE;
+  return other != nullptr ? other : BULKHEAD_PROBE;
+}
+
+ipc::UniqueFd probe_program() {
+  const std::string path = probe_path();
   ipc::UniqueFd program(::open(path.c_str(), O_PATH | O_CLOEXEC));
   if (!program) throw std::runtime_error("cannot open " + path);
   return program;

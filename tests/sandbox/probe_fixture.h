@@ -24,6 +24,7 @@ struct Probe {
   std::string ask(const std::string& command);
 };
 
+std::string probe_path();
 ipc::UniqueFd probe_program();
 ipc::Result<Probe> spawn_probe(const ipc::UniqueFd& program, std::optional<sandbox::Identity> identity = kProbeIdentity,
                                const sandbox::Limits& limits = {}, std::vector<std::string> arguments = {},

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -190,6 +191,30 @@ SCENARIO("spawn: an ordinary user's child is in a user namespace that maps that 
         "uid 913100 913100 913100 913100; caps 0000000000000000 0000000000000000; map"
         "     913100     913100          1\n    913100     913100          1\n"
         "groups deny\nentries 0; EROFS EINVAL ENOENT");
+}
+
+SCENARIO("spawn: a helper has our rights, four descriptors, a session of its own and no environment", "[spawn]") {
+  const auto start = [](std::vector<std::string> arguments) {
+    int sockets[2];
+    REQUIRE(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) == 0);
+    ipc::UniqueFd ours(sockets[0]);
+    auto process = sandbox::start_helper({.arguments = std::move(arguments), .socket = ipc::UniqueFd(sockets[1])});
+    return std::pair(std::move(process), std::move(ours));
+  };
+  const std::string path = support::probe_path();
+  auto [process, control] = start({path, "one", "two"});
+  Probe helper{must(std::move(process)), std::move(control), {}};
+  CHECK(helper.ask("arguments") == "3 " + path + " two");
+  CHECK(helper.ask("session") == helper.ask("pid"));
+#ifndef BULKHEAD_SANITIZED  // there it keeps the sanitizers' options
+  CHECK(helper.ask("environment") == "empty");
+  CHECK(support::entries_of(helper.process.pid(), "fd") == std::vector<std::string>{"0", "1", "2", "3"});
+#endif
+  CHECK(support::status_of(helper.process.pid())["Uid"] == support::status_of(::getpid())["Uid"]);
+  helper.process.kill();
+  CHECK(must(helper.process.wait()).value == SIGKILL);
+  CHECK(ipc::describe(start({"/nowhere"}).first.error()) == "start /nowhere: open: No such file or directory");
+  CHECK(ipc::describe(start({"/etc/passwd"}).first.error()) == "start /etc/passwd: execveat: Permission denied");
 }
 
 SCENARIO("spawn: a step that an ordinary user may not take is named", "[spawn]") {
