@@ -1,4 +1,4 @@
-// bulkhead-monitor: the one privileged process of a virtual machine. `bulkhead run` becomes it.
+// bulkhead-monitor: opens what a virtual machine needs, gives its rights up, and supervises. `bulkhead run` becomes it.
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>

@@ -230,25 +230,15 @@ TEST_CASE("SIGINT, SIGHUP and SIGQUIT end the machine at once", "[children]") {
   CHECK(host.nothing_left());
 }
 
-TEST_CASE("a vcpu-host that is killed ends the machine", "[children]") {
+TEST_CASE("a vcpu-host or a spawner that is killed ends the machine, and all of its processes with it", "[children]") {
   NEEDS_CHILDREN();
+  const std::string name = GENERATE("vcpu-host", "spawner");
   Fixture host;
   Monitor monitor(host.folder, host.wish("", ""));
   REQUIRE(host.running(monitor));
-  host.signalled("bulkhead-vcpu-host", SIGKILL);
+  host.signalled("bulkhead-" + name, SIGKILL);
   CHECK(monitor.wait(kPatience) == kChildLost);
-  CHECK(monitor.errors() == "bulkhead: vm: vcpu-host was lost: killed by signal 9 (Killed)\n");
-  CHECK(host.nothing_left());
-}
-
-TEST_CASE("a spawner that is killed ends the machine, and all of its processes with it", "[children]") {
-  NEEDS_CHILDREN();
-  Fixture host;
-  Monitor monitor(host.folder, host.wish("", ""));
-  REQUIRE(host.running(monitor));
-  host.signalled("bulkhead-spawner", SIGKILL);
-  CHECK(monitor.wait(kPatience) == kChildLost);
-  CHECK(monitor.errors() == "bulkhead: vm: spawner was lost: killed by signal 9 (Killed)\n");
+  CHECK(monitor.errors() == "bulkhead: vm: " + name + " was lost: killed by signal 9 (Killed)\n");
   CHECK(host.nothing_left());
 }
 

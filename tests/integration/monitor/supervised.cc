@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <stdexcept>
+#include <thread>
 
 #include "ipc/schema/machine.capnp.h"
 
@@ -21,7 +22,12 @@ Folder::Folder() {
   path_ = name;
 }
 Folder::~Folder() {
-  fs::remove_all(path_);
+  // The spawner of a monitor that was killed removes its own meanwhile.
+  std::error_code error;
+  for (int tries = 0; tries < 100 && fs::exists(path_, error); ++tries) {
+    fs::remove_all(path_, error);
+    if (error) std::this_thread::sleep_for(Seconds(0.02));
+  }
 }
 std::string Folder::file(const std::string& name, std::size_t bytes) const {
   std::ofstream(at(name)) << std::string(bytes, 'x');
