@@ -39,14 +39,17 @@ Result<std::unique_ptr<ControlFolder>> ControlFolder::make(const std::string& pa
   const auto end = std::chrono::steady_clock::now() + kPatience;
   while (true) {
     if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return ipc::system_failure("control folder " + path);
-    TRY(check_ours(path));
-    std::unique_ptr<ControlFolder> folder(new ControlFolder(path));
-    const auto taken = folder->listen(names.front());
+    std::unique_ptr<ControlFolder> folder;
+    auto taken = check_ours(path);
+    if (taken) {
+      folder.reset(new ControlFolder(path));
+      taken = folder->listen(names.front());
+    }
     if (taken) {
       for (const std::string& name : std::span(names).subspan(1)) TRY(folder->listen(name));
       return folder;
     }
-    // ENOENT: it was removed since.
+    // ENOENT: its last user has removed it since.
     if (taken.error().code != EADDRINUSE && taken.error().code != ENOENT) return std::unexpected(taken.error());
     if (std::chrono::steady_clock::now() >= end)
       return ipc::failure(taken.error().code, fmt::format("control folder {}: another machine uses it", path));

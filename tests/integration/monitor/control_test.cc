@@ -87,6 +87,7 @@ TEST_CASE("a control folder is its owner's, and goes with the machine", "[childr
     Monitor monitor(host.folder, host.wish());
     CHECK(monitor.wait(kPatience) == kBadConfiguration);
     CHECK_THAT(monitor.errors(), Contains("0700"));
+    CHECK(is_there(host.control));  // it was not ours to remove
   }
   CHECK_THAT(host.bulkhead({"inspect", "nobody"}).errors, Contains("nobody: no machine of that name runs"));
   CHECK(host.bulkhead({"inspect", "nobody"}).status == 2);
