@@ -31,14 +31,14 @@ class ConnectedWay : public WayOut {
 
   // Nothing: there is none yet, and give() follows. An error: again() tries once more.
   virtual ipc::Result<std::optional<ipc::UniqueFd>> connect() = 0;
-  virtual void disconnect() = 0;
+  virtual void disconnect() {}
 
   void give(ipc::UniqueFd end) {
     if (link_) link_(std::move(end));
   }
   // In a second, and each second until there is a connection or who listens for one. What is in the way is said once.
-  void again(const std::string& said = {}) {
-    const auto armed = retry_.after(std::chrono::seconds(1), [this, said] {
+  void again(const std::string& said = {}, std::chrono::milliseconds wait = std::chrono::seconds(1)) {
+    const auto armed = retry_.after(wait, [this, said] {
       auto end = connect();
       const std::string why = end ? "" : ipc::describe(end.error());
       if (why != said && !end) tell(why);

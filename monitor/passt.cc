@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include "ipc/unix_socket.h"
 #include "monitor/connected_way.h"
 
 namespace monitor {
@@ -12,6 +11,7 @@ using ipc::Result;
 using ipc::UniqueFd;
 
 constexpr const char* kProgram = "/usr/bin/passt";
+constexpr std::chrono::milliseconds kToListen{20};  // of some tens that it takes to start
 
 class UserWay final : public ConnectedWay {
  public:
@@ -20,32 +20,33 @@ class UserWay final : public ConnectedWay {
 
   ipc::schema::NetworkSetup::Kind kind() const override { return ipc::schema::NetworkSetup::Kind::STREAM; }
   std::string describe() const override { return "the host's network, by passt"; }
-  // It goes with its connection, and the connection with it.
-  void lost() override {
-    process_.reset();
-    tell("passt has ended, and is started again");
-    again();
-  }
+  void lost() override { start_again("passt has ended"); }
 
  private:
   Result<std::optional<UniqueFd>> connect() override {
-    auto ends = TRY(ipc::StreamPair::make());
-    process_.reset();
-    process_.emplace(TRY(spawner_.run_passt(card_, ends.theirs)));
-    return std::optional(std::move(ends.ours));
+    if (!process_) process_.emplace(TRY(spawner_.run_passt(card_)));
+    auto end = spawner_.plug(card_);
+    if (end) said_.clear();
+    if (end) return std::optional(std::move(end->socket));
+    end.error().code == EAGAIN ? again({}, kToListen) : start_again(printable(end.error().context));
+    return std::optional<UniqueFd>();
   }
-  void disconnect() override { process_.reset(); }
+  void start_again(const std::string& why) {
+    if (std::exchange(said_, why) != why) tell(why + ", and is started again");
+    process_.reset();
+    again();
+  }
 
   Spawner& spawner_;
   const std::size_t card_;
-  std::optional<Spawner::Process> process_;
+  std::optional<Spawner::Process> process_;  // outlasts our back ends, and so do its connections to others
+  std::string said_;                         // of the ends since it last served
 };
 
 }  // namespace
 
 std::vector<std::string> passt_arguments(const UserConfiguration& user, std::uint16_t mtu) {
-  std::vector<std::string> arguments{
-      kProgram, "--foreground", "--quiet", "--fd", std::to_string(sandbox::kControlFd), "--mtu", std::to_string(mtu)};
+  std::vector<std::string> arguments{kProgram, "--foreground", "--quiet", "--mtu", std::to_string(mtu)};
   for (const auto& forward : user.forwards) {
     arguments.emplace_back(forward.udp ? "--udp-ports" : "--tcp-ports");
     arguments.push_back(fmt::format("{}:{}", forward.host, forward.guest));

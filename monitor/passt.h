@@ -6,7 +6,7 @@
 
 namespace monitor {
 
-// Its path and what it is told. Its socket is the descriptor that the spawner gives it.
+// Its path and what it is told. Where it listens the spawner says.
 std::vector<std::string> passt_arguments(const UserConfiguration& user, std::uint16_t mtu);
 
 // ENOENT where there is no passt. One that ends is started again. `loop` and `spawner` are borrowed.

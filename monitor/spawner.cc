@@ -161,9 +161,9 @@ Result<Spawner::Process> Spawner::run(const Order& order, const UniqueFd& contro
   return run(order, 0, fds);
 }
 
-Result<Spawner::Process> Spawner::run_passt(std::size_t card, const UniqueFd& socket) {
+Result<Spawner::Process> Spawner::run_passt(std::size_t card) {
   const auto slot = static_cast<std::uint16_t>(kFirstPasstSlot + card);
-  return run({.slot = slot, .program = ProgramKind::PASST}, card, std::array{socket.get()});
+  return run({.slot = slot, .program = ProgramKind::PASST}, card, {});
 }
 
 Result<UniqueFd> Spawner::connect(std::size_t device) {

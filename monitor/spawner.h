@@ -70,13 +70,13 @@ class Spawner {
 
   // From then on:
   ipc::Result<Process> run(const Order& order, const ipc::UniqueFd& control, const ipc::UniqueFd& log);
-  ipc::Result<Process> run_passt(std::size_t card, const ipc::UniqueFd& socket);
+  ipc::Result<Process> run_passt(std::size_t card);
   ipc::Result<ipc::UniqueFd> connect(std::size_t device);
   struct End {
     ipc::UniqueFd socket;
     bool listens;  // or it is connected
   };
-  ipc::Result<End> plug(std::size_t card);  // its cable
+  ipc::Result<End> plug(std::size_t card);  // its cable, or its passt. EAGAIN: that does not listen yet
   void unplug(std::size_t card) { tell(&Request::setUnplug, card); }
 
  private:

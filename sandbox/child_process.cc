@@ -212,7 +212,7 @@ Result<ChildProcess> ChildProcess::start(HelperSpec& spec) {
   const std::vector<char*> arguments = pointers_to(spec.arguments);
   jail::Plan plan{
       .null = -1,
-      .log = STDERR_FILENO,
+      .log = spec.log != nullptr ? spec.log->get() : STDERR_FILENO,
       .control = spec.socket.get(),
       .program = program.get(),
       .report = -1,
@@ -222,6 +222,7 @@ Result<ChildProcess> ChildProcess::start(HelperSpec& spec) {
       .gid_map = {},
       .limits = {},
       .dies_with_parent = spec.dies_with_us,
+      .folder = spec.folder != nullptr ? spec.folder->get() : -1,
   };
   return run(spec.arguments.front(), plan, false, spec.cgroup);
 }
@@ -231,6 +232,7 @@ Result<ChildProcess> ChildProcess::run(const std::string& name, jail::Plan& plan
   if (!null) return ipc::system_failure("open /dev/null");
   Pipe report = TRY(make_pipe());
   plan.null = null.get();
+  if (plan.control < 0) plan.control = null.get();
   plan.report = report.write_end.get();
   int pidfd = -1;
   const pid_t pid = TRY(clone_child(plan, jailed, cgroup, pidfd));

@@ -47,8 +47,10 @@ struct ChildSpec {
 
 // A program that needs no jail of ours: it has one of its own, or is trusted.
 struct HelperSpec {
-  std::vector<std::string> arguments;  // its path, argv[1] and so on
-  ipc::UniqueFd socket;                // becomes kControlFd; kLogFd is our stderr
+  std::vector<std::string> arguments;     // its path, argv[1] and so on
+  ipc::UniqueFd socket{};                 // becomes kControlFd, or /dev/null does
+  const ipc::UniqueFd* log = nullptr;     // becomes kLogFd, or our stderr does
+  const ipc::UniqueFd* folder = nullptr;  // it works there, or where we do
   const ipc::UniqueFd* cgroup = nullptr;
   bool dies_with_us = true;
 };

@@ -162,6 +162,7 @@ void stay_outside(const Plan& plan) {
   report_fd = plan.report;
   reset_signals();
   check(::setsid() >= 0, "setsid");
+  if (plan.folder >= 0) check(::fchdir(plan.folder) == 0, "fchdir");
   arrange_descriptors(plan);
   set_limits(plan);
   if (plan.dies_with_parent) die_with_parent();

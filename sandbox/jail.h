@@ -30,6 +30,7 @@ struct Plan {
   std::array<char, 32> gid_map;
   std::span<const Limit> limits;
   bool dies_with_parent = true;
+  int folder = -1;  // outside of a jail: where it works
 };
 
 // The step that failed and its errno.

@@ -192,10 +192,16 @@ Result<Spawner::Card*> Spawner::card(std::size_t number) {
 
 Result<sandbox::ChildProcess> Spawner::start(schema::ProcessStart::Reader order, std::vector<UniqueFd>& fds) {
   if (order.getProgram() == schema::ProcessStart::Program::PASST) {
-    const Card& of = *TRY(card(order.getCard()));
-    if (of.passt.empty() || fds.size() != 1) return refused("this card has no passt, or passt no socket");
-    return sandbox::start_helper(
-        {.arguments = of.passt, .socket = std::move(fds[0]), .cgroup = cgroup_ ? cgroup_->directory() : nullptr});
+    Card& of = *TRY(card(order.getCard()));
+    if (of.passt.empty() || !fds.empty()) return refused("this card has no passt, or passt a descriptor");
+    of.socket = TRY(PasstSocket::make());
+    of.slot = order.getSlot();
+    std::vector<std::string> arguments = of.passt;
+    arguments.insert(arguments.end(), {"--socket", PasstSocket::kName});
+    return sandbox::start_helper({.arguments = std::move(arguments),
+                                  .log = &of.socket->log(),
+                                  .folder = &of.socket->folder(),
+                                  .cgroup = cgroup_ ? cgroup_->directory() : nullptr});
   }
   const auto program = static_cast<std::size_t>(order.getProgram());
   if (program >= programs_.size()) return refused("no such program");
@@ -214,6 +220,7 @@ Result<sandbox::ChildProcess> Spawner::start(schema::ProcessStart::Reader order,
 }
 
 Result<UniqueFd> Spawner::plug(Card& card, Answer answer) {
+  if (card.socket) return reach_passt(card);
   if (card.cable.empty()) return refused("this card has no cable");
   auto socket = ipc::connect_unix(card.cable, SOCK_STREAM | SOCK_NONBLOCK);
   if (socket) return socket;
@@ -223,6 +230,15 @@ Result<UniqueFd> Spawner::plug(Card& card, Answer answer) {
   if (::listen(listener.get(), 1) != 0) return ipc::system_failure(card.cable);
   answer.setListens();
   return listener;
+}
+
+Result<UniqueFd> Spawner::reach_passt(Card& card) {
+  Slot& place = *TRY(slot(card.slot));
+  if (!place) return ipc::failure(ECHILD, "passt has ended");
+  const auto exit = TRY(place->exit_status());
+  if (!exit) return card.socket->connect();
+  const bool killed = exit->kind == sandbox::Exit::Kind::Killed;
+  return ipc::failure(ECHILD, "passt: " + (killed ? exit->describe() : card.socket->last_words()));
 }
 
 void Spawner::unplug(Card& card) {

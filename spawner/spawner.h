@@ -15,6 +15,7 @@
 #include "sandbox/cgroup.h"
 #include "sandbox/child_process.h"
 #include "spawner/control_folder.h"
+#include "spawner/passt_socket.h"
 
 namespace spawner {
 
@@ -36,9 +37,11 @@ class Spawner {
   using Slot = std::optional<sandbox::ChildProcess>;
 
   struct Card {
-    std::vector<std::string> passt;  // none: it has another way out
-    std::string cable;               // the same
-    bool listens = false;            // the cable's path is our socket
+    std::vector<std::string> passt;       // none: it has another way out
+    std::unique_ptr<PasstSocket> socket;  // of the passt that was started last,
+    std::size_t slot = 0;                 // here
+    std::string cable;                    // none: it has another way out
+    bool listens = false;                 // the cable's path is our socket
   };
 
   ipc::Result<Descriptors> set_up(ipc::Frame& request, Answer answer);
@@ -50,6 +53,7 @@ class Spawner {
   ipc::Result<Slot*> slot(std::size_t number);
   ipc::Result<Card*> card(std::size_t number);
   ipc::Result<ipc::UniqueFd> plug(Card& card, Answer answer);
+  ipc::Result<ipc::UniqueFd> reach_passt(Card& card);
   static void unplug(Card& card);
 
   const pid_t monitor_ = ::getppid();  // as long as it lives; identities are of it

@@ -28,8 +28,8 @@ struct ToSpawner {
     # Nothing more is set up. Answer: `done`.
 
     start @5 :ProcessStart;
-    # Descriptors: its control socket and its log; of passt its socket alone; and the program if one is given. A process
-    # that is in the slot ends first. Answer: `started`.
+    # Descriptors: its control socket and its log, of passt none; and the program if one is given. A process that is in the
+    # slot ends first. Answer: `started`.
 
     kill @6 :UInt16;
     # The slot's process gets SIGKILL. Answer: `done`.
@@ -45,7 +45,8 @@ struct ToSpawner {
 
     plug @10 :UInt16;
     # The card's cable. Answer: `done` with a socket that is connected to who waits at its other end; or, if nobody does,
-    # `listens` with one at which who comes can be accepted.
+    # `listens` with one at which who comes can be accepted. Of a card with passt: `done` with a socket that is connected
+    # to it, or `failed` with EAGAIN: it does not listen yet.
 
     unplug @11 :UInt16;
     # Nobody waits there any more. Answer: `done`.

@@ -220,6 +220,15 @@ TEST_CASE("net: by passt a guest has its host's network, without any right", "[s
   }
   CHECK(found);
 
+  // The card's process is killed, again and again: connections through passt outlive it.
+  CHECK(machine.run("head -c 65536 /dev/urandom >/mnt/sent; echo sent") == "sent\n");
+  {
+    Killer killer(machine, "bulkhead-net");
+    CHECK(host_hears(machine, "(head -c 32768 /mnt/sent; sleep 3; tail -c 32768 /mnt/sent) | busybox nc 192.0.2.1 9",
+                     "sha256sum") == machine.run("busybox sha256sum </mnt/sent"));
+    CHECK(killer.kills() > 1);
+  }
+
   // It is killed, and comes back by itself.
   REQUIRE(host("killall -9 passt || killall -9 passt.avx2").status == 0);
   CHECK(machine.run("sleep 4; cat /sys/class/net/eth0/carrier") == "1\n");

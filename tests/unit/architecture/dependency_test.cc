@@ -84,7 +84,7 @@ SCENARIO("A layer includes only the layers that it may use", "[architecture]") {
   }
 }
 
-SCENARIO("The monitor is less than 3000 lines, and what is privileged while the guest runs less than 600",
+SCENARIO("The monitor is less than 3000 lines, and what is privileged while the guest runs less than 700",
          "[architecture]") {
   const auto lines_in = [](const std::string& folder) {
     std::ptrdiff_t lines = 0;
@@ -98,7 +98,7 @@ SCENARIO("The monitor is less than 3000 lines, and what is privileged while the 
   CHECK(lines_in("monitor") > 0);
   CHECK(lines_in("monitor") < 3000);
   CHECK(lines_in("spawner") > 0);
-  CHECK(lines_in("spawner") < 600);
+  CHECK(lines_in("spawner") < 700);
 }
 
 SCENARIO("KVM's header is included in one place, and never by a back end", "[architecture]") {

@@ -2,6 +2,7 @@
 #include "spawner/spawner.h"
 
 #include <fcntl.h>
+#include <glob.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -126,6 +127,36 @@ std::string sealed(const std::function<std::string(Asked&)>& body,
     if (const auto done = spawner.seal(); !(done == "done")) return done.text;
     return body(spawner);
   });
+}
+
+constexpr char kPasst[] = "/usr/bin/passt";
+constexpr std::uint16_t kPasstSlot = 40;
+
+// A machine whose one card has it.
+auto with_passt(std::vector<std::string> more) {
+  return [more = std::move(more)](ipc::schema::SpawnerSetup::Builder setup) {
+    std::vector<std::string> all{kPasst, "--foreground", "--quiet"};
+    all.insert(all.end(), more.begin(), more.end());
+    auto words = setup.initCards(1)[0].initPasst(static_cast<unsigned>(all.size()));
+    for (unsigned i = 0; i < words.size(); ++i) words.set(i, all[i]);
+  };
+}
+
+Asked::Answer start_passt(Asked& spawner) {
+  return spawner.ask([](Request request) {
+    auto order = request.initStart();
+    order.setSlot(kPasstSlot);
+    order.setProgram(Program::PASST);
+  });
+}
+
+// What is answered when it listens, or never will.
+Asked::Answer plug_passt(Asked& spawner) {
+  for (int i = 0;; ++i) {
+    auto answer = spawner.ask([](Request request) { request.setPlug(0); });
+    if (i == 500 || !answer.text.ends_with("temporarily unavailable")) return answer;
+    ::usleep(10'000);
+  }
 }
 
 }  // namespace
@@ -341,4 +372,48 @@ SCENARIO("spawner: a cable's first end waits for the second, and leaves no socke
       cabled, true);
   CHECK(seen == "this card has no cable: Protocol error, listens, there, done, gone, listens");
   CHECK_FALSE(is_there(path));
+}
+
+SCENARIO("spawner: a card's passt serves one connection after another, and leaves no name of its socket behind",
+         "[spawner]") {
+  if (::access(kPasst, X_OK) != 0) SKIP_TEST("passt is not installed");
+  const auto ends = [](const UniqueFd& connection) {
+    pollfd ended{.fd = connection.get(), .events = POLLIN, .revents = 0};
+    return ::poll(&ended, 1, 200) != 0;
+  };
+  const auto names_left = [] {
+    glob_t found{};
+    const bool any = ::glob("/tmp/bulkhead-*/passt", 0, nullptr, &found) == 0;
+    ::globfree(&found);
+    return any;
+  };
+  CHECK(sealed(
+            [&](Asked& spawner) {
+              std::string wrong;
+              const auto expect = [&](bool holds, const std::string& text) {
+                if (!holds) wrong += text + "\n";
+              };
+              const auto started = start_passt(spawner);
+              expect(started == "started", "start: " + started.text);
+              for (int i = 0; i < 3; ++i) {
+                const auto plugged = plug_passt(spawner);
+                expect(plugged == "done" && !ends(plugged.fds.at(0)), "connect: " + plugged.text);
+                expect(spawner.exit(kPasstSlot) == "runs", "it has ended");
+              }
+              for (int i = 0; i < 500 && names_left(); ++i) ::usleep(10'000);  // those of other tests go too
+              expect(!names_left(), "a name is left");
+              spawner.ask([](Request request) { request.setKill(kPasstSlot); });
+              expect(has_ended(started.fds.at(0)), "it was killed, and runs");
+              const auto gone = plug_passt(spawner);
+              expect(gone == "passt: killed by signal 9 (Killed): No child processes", "then: " + gone.text);
+              return wrong;
+            },
+            with_passt({}), true) == "");
+}
+
+SCENARIO("spawner: why a passt does not serve is told in its last words", "[spawner]") {
+  if (::access(kPasst, X_OK) != 0) SKIP_TEST("passt is not installed");
+  const auto words = [](Asked& spawner) { return start_passt(spawner) == "started" ? plug_passt(spawner).text : ""; };
+  CHECK(sealed(words, with_passt({"--tcp-ports", "none-such"}), true) ==
+        "passt: Invalid port specifier none-such: No child processes");
 }

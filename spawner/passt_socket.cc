@@ -1,0 +1,68 @@
+#include "spawner/passt_socket.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+
+#include "ipc/unix_socket.h"
+
+namespace spawner {
+
+using ipc::Result;
+using ipc::UniqueFd;
+
+namespace {
+
+constexpr std::size_t kMostSaid = 4096;
+
+}  // namespace
+
+// Debian's AppArmor profile lets passt make sockets beneath /tmp alone. That of root's machine becomes nobody, who may
+// write to the inner folder; the outer one lets nobody else through.
+Result<std::unique_ptr<PasstSocket>> PasstSocket::make() {
+  std::string path = "/tmp/bulkhead-XXXXXX";
+  if (::mkdtemp(path.data()) == nullptr) return ipc::system_failure("make a folder in /tmp");
+  std::unique_ptr<PasstSocket> made(new PasstSocket(path));
+  path += "/passt";
+  if (::mkdir(path.c_str(), 0700) != 0 || ::chmod(path.c_str(), 0777) != 0) return ipc::system_failure(path);
+  made->folder_ = UniqueFd(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!made->folder_) return ipc::system_failure(path);
+  made->log_ = UniqueFd(::memfd_create("passt", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!made->log_ || ::ftruncate(made->log_.get(), kMostSaid) != 0 ||
+      ::fcntl(made->log_.get(), F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK) != 0)
+    return ipc::system_failure("a log for passt");
+  return made;
+}
+
+std::string PasstSocket::last_words() const {
+  std::array<char, kMostSaid> said;
+  const ssize_t size = ::pread(log_.get(), said.data(), said.size(), 0);
+  std::string_view text(said.data(), static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
+  text = text.substr(0, text.find('\0'));
+  while (text.ends_with('\n')) text.remove_suffix(1);
+  return std::string(text.substr(text.rfind('\n') + 1));
+}
+
+Result<UniqueFd> PasstSocket::connect() {
+  if (!socket_) socket_ = UniqueFd(::openat(folder_.get(), kName, O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  if (!socket_) return ipc::failure(EAGAIN, "passt");
+  auto connected = ipc::connect_unix(fmt::format("/proc/self/fd/{}", socket_.get()), SOCK_STREAM | SOCK_NONBLOCK);
+  if (connected) remove_names();  // from now on the descriptor will do
+  // It is bound, and no more.
+  if (!connected && connected.error().code == ECONNREFUSED) return ipc::failure(EAGAIN, "passt");
+  return connected;
+}
+
+void PasstSocket::remove_names() {
+  ::unlinkat(folder_.get(), kName, 0);
+  ::rmdir((path_ + "/passt").c_str());
+  ::rmdir(path_.c_str());
+}
+
+}  // namespace spawner
