@@ -13,7 +13,15 @@ Result<EventLoop> EventLoop::create() {
 }
 
 Result<> EventLoop::watch(const UniqueFd& fd, std::function<void()> ready) {
-  epoll_event event{.events = EPOLLIN, .data = {.fd = fd.get()}};
+  return add(fd, EPOLLIN, std::move(ready));
+}
+
+Result<> EventLoop::watch_end(const UniqueFd& fd, std::function<void()> ready) {
+  return add(fd, EPOLLRDHUP, std::move(ready));
+}
+
+Result<> EventLoop::add(const UniqueFd& fd, std::uint32_t events, std::function<void()> ready) {
+  epoll_event event{.events = events, .data = {.fd = fd.get()}};
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd.get(), &event) != 0) return system_failure("watch a descriptor");
   callbacks_[fd.get()] = std::make_shared<std::function<void()>>(std::move(ready));
   return {};

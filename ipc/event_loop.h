@@ -19,6 +19,8 @@ class EventLoop {
 
   // Calls `ready` whenever `fd` (borrowed) is readable (level-triggered) or has hung up, until unwatch().
   Result<> watch(const UniqueFd& fd, std::function<void()> ready);
+  // Calls `ready` when the peer of `fd`, a stream socket (borrowed), has ended its side, whatever is still to be read.
+  Result<> watch_end(const UniqueFd& fd, std::function<void()> ready);
   void unwatch(const UniqueFd& fd);
   // Also call `ready` when `fd`, which is watched, is writable; or no more.
   Result<> watch_writable(const UniqueFd& fd, bool writable) { return watch_for(fd, true, writable); }
@@ -33,6 +35,7 @@ class EventLoop {
 
  private:
   explicit EventLoop(UniqueFd epoll) : epoll_(std::move(epoll)) {}
+  Result<> add(const UniqueFd& fd, std::uint32_t events, std::function<void()> ready);
   UniqueFd epoll_;
   std::map<int, std::shared_ptr<std::function<void()>>> callbacks_;  // shared: a callback may unwatch itself
   bool running_ = true;

@@ -42,6 +42,7 @@ Result<std::unique_ptr<serve::Device>> CardProduct::make_device(limits::Limiter&
   auto device = TRY(Device::create(std::exchange(links_, {}), shown_.abilities, options));
   device->on_link_lost([this] { lost(); });
   device_ = device.get();
+  TRY(await_end());
   return device;
 }
 
@@ -52,16 +53,40 @@ void CardProduct::lost() {
 
 Result<> CardProduct::watch(ipc::EventLoop& events, Reconfigure reconfigure) {
   if (!redialler_) return {};
-  return events.watch(redialler_->line(), [this, &events, reconfigure] {
-    const auto linked = [&]() -> Result<> {
-      std::vector<std::unique_ptr<Link>> links;
-      links.push_back(TRY(redialler_->link()));
-      return reconfigure([&] { return device_->set_links(std::move(links)); });
-    }();
+  events_ = &events;
+  reconfigure_ = std::move(reconfigure);
+  return events.watch(redialler_->line(), [this] {
+    const auto linked = relink();
     if (linked) return serve::say("the other end is back: the link is up");
-    events.unwatch(redialler_->line());
+    events_->unwatch(redialler_->line());
     serve::say(ipc::describe(linked.error()));
   });
+}
+
+Result<> CardProduct::relink() {
+  std::vector<std::unique_ptr<Link>> links;
+  links.push_back(TRY(redialler_->link()));
+  TRY(reconfigure_([&] { return device_->set_links(std::move(links)); }));
+  return connected_ ? Result<>() : await_end();
+}
+
+// While a front end is there the link's end is behind its last frame. Otherwise nobody reads them, and they go with it.
+Result<> CardProduct::await_end() {
+  const auto& links = device_->card().links;
+  if (events_ == nullptr || links.empty()) return {};
+  return events_->watch_end(links.front()->file(), [this] {
+    events_->unwatch(device_->card().links.front()->file());
+    const auto unlinked = reconfigure_([this] { return device_->set_links({}); });
+    if (!unlinked) serve::say(ipc::describe(unlinked.error()));
+    lost();
+  });
+}
+
+void CardProduct::connected(bool yes) {
+  connected_ = yes;
+  if (events_ == nullptr || device_->card().links.empty()) return;
+  if (yes) return events_->unwatch(device_->card().links.front()->file());
+  if (const auto awaited = await_end(); !awaited) serve::say(ipc::describe(awaited.error()));
 }
 
 std::string CardProduct::describe() const {

@@ -31,15 +31,22 @@ class CardProduct final : public program::Product {
   ipc::Result<bool> change(ipc::schema::ControlRequest::Reader request) override;
   ipc::Result<bool> refresh() override { return false; }  // there is nothing that could have changed
   ipc::Result<> watch(ipc::EventLoop& events, Reconfigure reconfigure) override;
+  void connected(bool yes) override;
 
   Device& device() { return *device_; }  // after make_device()
 
  private:
+  ipc::Result<> await_end();
+  ipc::Result<> relink();
   void lost();
 
   const ShownCard shown_;
   std::vector<std::unique_ptr<Link>> links_;  // until there is a device
   std::optional<Redialler> redialler_;
+  // Of watch(), where there is a redialler.
+  ipc::EventLoop* events_ = nullptr;
+  Reconfigure reconfigure_;
+  bool connected_ = false;
   Device* device_ = nullptr;  // whoever serves it owns it
 };
 

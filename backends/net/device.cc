@@ -266,6 +266,7 @@ void Device::set_policy(const Policy& policy) {
 
 Result<bool> Device::set_links(std::vector<std::unique_ptr<Link>> links) {
   on_all([](QueueGroup& group) { group.forget_links(); });
+  card_.link_lost.store(false, std::memory_order_relaxed);  // of those that were
   card_.links = std::move(links);
   for (const auto& link : card_.links) link->set_offloads(card_.control.offloads());
   Result<> watched;

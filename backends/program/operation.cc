@@ -30,6 +30,7 @@ Result<> Operation::watch(ipc::EventLoop& events) {
 void Operation::connected(bool yes) {
   connected_ = yes;
   if (yes) ++connections_;
+  product_->connected(yes);
 }
 
 Result<> Operation::refresh() {

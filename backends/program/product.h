@@ -38,6 +38,8 @@ class Product {
   // serves it; true: the configuration space has changed.
   using Reconfigure = std::function<ipc::Result<>(const std::function<ipc::Result<bool>()>& change)>;
   virtual ipc::Result<> watch(ipc::EventLoop& /*events*/, Reconfigure /*reconfigure*/) { return {}; }
+  // A front end has come, or gone.
+  virtual void connected(bool /*yes*/) {}
 };
 
 }  // namespace program
