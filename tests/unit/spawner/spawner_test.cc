@@ -395,9 +395,12 @@ SCENARIO("spawner: a card's passt serves one connection after another, and leave
               };
               const auto started = start_passt(spawner);
               expect(started == "started", "start: " + started.text);
+              std::vector<UniqueFd> connections;  // of processes that have gone, and something holds them still
               for (int i = 0; i < 3; ++i) {
-                const auto plugged = plug_passt(spawner);
+                auto plugged = plug_passt(spawner);
                 expect(plugged == "done" && !ends(plugged.fds.at(0)), "connect: " + plugged.text);
+                expect(i == 0 || ends(connections.back()), "two at a time");
+                connections.push_back(std::move(plugged.fds.at(0)));
                 expect(spawner.exit(kPasstSlot) == "runs", "it has ended");
               }
               for (int i = 0; i < 500 && names_left(); ++i) ::usleep(10'000);  // those of other tests go too
