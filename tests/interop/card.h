@@ -39,4 +39,21 @@ class Card {
   std::unique_ptr<system_test::Command> program_;
 };
 
+// In a guest with 10.97.0.2: so many bytes that nobody has seen before come by TCP, and return, as they were.
+inline bool echoes(system_test::GuestShell& guest, const Card& card, std::uint64_t bytes) {
+  const std::string sent = card.file("sent");
+  const std::string got = system_test::guest_hears(
+      guest, "head -c " + std::to_string(bytes) + " /dev/urandom | tee " + sent + " | nc 10.97.0.2 7",
+      "busybox tee got | busybox sha256sum");
+  return got == system_test::host("sha256sum <" + sent).output &&
+         got == system_test::host_hears(guest, "busybox nc 10.97.0.1 9 </mnt/got", "sha256sum");
+}
+
+// QEMU connects to a new process after a second.
+inline bool answers_again(system_test::GuestShell& guest) {
+  return guest.run(
+             "for i in 1 2 3 4 5 6 7 8 9 10; do busybox ping -c 1 -W 1 10.97.0.1 >/dev/null && break; done; "
+             "echo $?") == "0\n";
+}
+
 }  // namespace interop

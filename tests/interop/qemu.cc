@@ -14,7 +14,7 @@ std::vector<std::string> arguments_of(const QemuOptions& options) {
     arguments.push_back(value);
   };
   add("-M", "q35,memory-backend=ram");
-  add("-accel", "tcg,thread=multi");
+  add("-accel", options.kvm ? "kvm" : "tcg,thread=multi");
   add("-cpu", "max");
   add("-smp", std::to_string(kQueues));
   add("-m", "384M,slots=1,maxmem=1G");
@@ -35,10 +35,11 @@ std::vector<std::string> arguments_of(const QemuOptions& options) {
   if (!options.card.empty()) {
     add("-chardev", "socket,id=card,path=" + options.card + ",reconnect=1");
     add("-netdev", "vhost-user,id=network,chardev=card,queues=" + std::to_string(kQueues));
-    // Without vectors: QEMU 7.2 without KVM crashes where a driver masks and unmasks those of a vhost-user card.
-    add("-device", "virtio-net-pci,netdev=network,vectors=0,mq=on,mac=" + std::string(kMac) + packed);
+    // QEMU 7.2 without KVM crashes where a driver masks and unmasks the vectors of a vhost-user card.
+    const std::string vectors = options.kvm ? "" : ",vectors=0";
+    add("-device", "virtio-net-pci,netdev=network,mq=on,mac=" + std::string(kMac) + vectors + packed);
   }
-  add("-qmp", "unix:" + monitor_socket(options.name) + ",server=on,wait=off");
+  if (!options.name.empty()) add("-qmp", "unix:" + monitor_socket(options.name) + ",server=on,wait=off");
   if (options.incoming) add("-incoming", "defer");
   return arguments;
 }

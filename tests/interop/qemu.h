@@ -12,9 +12,10 @@ using system_test::Seconds;
 struct QemuOptions {
   std::string disk{};         // socket of its back end; empty: none
   std::string card{};         // likewise
-  std::string name = "qemu";  // of its monitor's socket in the test's directory
+  std::string name = "qemu";  // of its monitor's socket in the test's directory; empty: no monitor
   bool packed = false;        // rings of the disk or card
   bool incoming = false;      // waits for a guest that migrates to it
+  bool kvm = false;           // and a card's queues have interrupt vectors
 };
 
 inline constexpr char kMac[] = "52:54:00:12:34:56";  // of the card
