@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <utility>
 
 #include "ipc/unix_socket.h"
 
@@ -63,10 +64,13 @@ Result<UniqueFd> PasstSocket::connect() {
   return connected;
 }
 
+// Once: what has these names afterwards is another's.
 void PasstSocket::remove_names() {
+  const std::string path = std::exchange(path_, {});
+  if (path.empty()) return;
   ::unlinkat(folder_.get(), kName, 0);
-  ::rmdir((path_ + "/passt").c_str());
-  ::rmdir(path_.c_str());
+  ::rmdir((path + "/passt").c_str());
+  ::rmdir(path.c_str());
 }
 
 }  // namespace spawner

@@ -35,7 +35,7 @@ class PasstSocket {
   explicit PasstSocket(std::string path) : path_(std::move(path)) {}
   void remove_names();
 
-  const std::string path_;  // of what holds the folder
+  std::string path_;  // of what holds the folder; empty: it has no name any more
   ipc::UniqueFd folder_;
   ipc::UniqueFd log_;
   ipc::UniqueFd socket_;

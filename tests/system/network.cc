@@ -7,6 +7,12 @@ namespace {
 
 const std::string kScratch = "mountpoint -q /mnt || mount -t tmpfs none /mnt; cd /mnt; ";
 
+// Sends them, and leaves their sum in the folder.
+std::string pour(std::uint64_t bytes, const std::string& folder, const std::string& to) {
+  return "cd " + folder + "; rm -f pipe; mkfifo pipe; busybox md5sum <pipe >sum & cd " + folder + "; head -c " +
+         std::to_string(bytes) + " /dev/urandom | tee pipe | busybox nc " + to + "; wait";
+}
+
 }  // namespace
 
 Outcome host(const std::string& command, Seconds limit) {
@@ -32,6 +38,11 @@ bool answers(GuestShell& guest, const std::string& address) {
   return guest.run("busybox ping -c 2 -W 5 " + address + " >/dev/null; echo $?") == "0\n";
 }
 
+// The file has a sign for each bit, the first for bit 0.
+bool has_feature(GuestShell& guest, unsigned bit) {
+  return guest.run("cut -c " + std::to_string(bit + 1) + " /sys/class/net/eth0/device/features") == "1\n";
+}
+
 std::string host_hears(GuestShell& guest, const std::string& command, const std::string& filter, Seconds limit) {
   Command listener({"/bin/busybox", "sh", "-c", "nc -l -p 9 | " + filter + "; echo heard"});
   ::usleep(500'000);
@@ -46,6 +57,16 @@ std::string guest_hears(GuestShell& guest, const std::string& command, const std
     return "(it does not listen)";
   if (host(command, limit).status != 0) return "(nobody sent)";
   return guest.run("wait; cat /mnt/heard", limit);
+}
+
+bool pours_in(GuestShell& guest, std::uint64_t bytes, const std::string& folder, const std::string& to, Seconds limit) {
+  const std::string got = guest_hears(guest, pour(bytes, folder, to), "busybox md5sum", limit);
+  return got == host("cat " + folder + "/sum").output;
+}
+
+bool pours_out(GuestShell& guest, std::uint64_t bytes, const std::string& to, Seconds limit) {
+  const std::string got = host_hears(guest, pour(bytes, "/mnt", to), "md5sum", limit);
+  return got == guest.run("cat /mnt/sum");
 }
 
 }  // namespace system_test
