@@ -137,6 +137,7 @@ ChildProcess::ChildProcess(ChildProcess&& other) noexcept
     : name_(std::move(other.name_)),
       pid_(std::exchange(other.pid_, -1)),
       pidfd_(std::move(other.pidfd_)),
+      jailed_(other.jailed_),
       started_us_(other.started_us_),
       exit_(std::exchange(other.exit_, std::nullopt)) {}
 
@@ -145,6 +146,7 @@ ChildProcess& ChildProcess::operator=(ChildProcess&& other) noexcept {
   name_ = std::move(other.name_);
   pid_ = std::exchange(other.pid_, -1);
   pidfd_ = std::move(other.pidfd_);
+  jailed_ = other.jailed_;
   started_us_ = other.started_us_;
   exit_ = std::exchange(other.exit_, std::nullopt);
   return *this;
@@ -178,7 +180,9 @@ Result<std::optional<Exit>> ChildProcess::reap(int options) {
   if (result != 0) return ipc::system_failure("wait for " + name_);
   if (info.si_pid == 0) return std::optional<Exit>();
   exit_ = Exit{info.si_code == CLD_EXITED ? Exit::Kind::Exited : Exit::Kind::Killed, info.si_status};
-  if (exit_->kind == Exit::Kind::Killed && exit_->value == SIGSYS) exit_->call = violation_of(pid_, started_us_);
+  // A helper has no table, and who waits for one may have become a process that must not open the log: the monitor.
+  const bool by_filter = exit_->kind == Exit::Kind::Killed && exit_->value == SIGSYS;
+  if (by_filter && jailed_) exit_->call = violation_of(pid_, started_us_);
   return exit_;
 }
 
@@ -236,7 +240,7 @@ Result<ChildProcess> ChildProcess::run(const std::string& name, jail::Plan& plan
   plan.report = report.write_end.get();
   int pidfd = -1;
   const pid_t pid = TRY(clone_child(plan, jailed, cgroup, pidfd));
-  ChildProcess child(name, pid, UniqueFd(pidfd));
+  ChildProcess child(name, pid, UniqueFd(pidfd), jailed);
   report.write_end = UniqueFd();
   TRY(read_report(report.read_end));
   return child;

@@ -90,8 +90,8 @@ class ChildProcess {
  private:
   friend ipc::Result<ChildProcess> spawn(ChildSpec spec);
   friend ipc::Result<ChildProcess> start_helper(HelperSpec spec);
-  ChildProcess(std::string name, pid_t pid, ipc::UniqueFd pidfd)
-      : name_(std::move(name)), pid_(pid), pidfd_(std::move(pidfd)) {}
+  ChildProcess(std::string name, pid_t pid, ipc::UniqueFd pidfd, bool jailed)
+      : name_(std::move(name)), pid_(pid), pidfd_(std::move(pidfd)), jailed_(jailed) {}
   static ipc::Result<ChildProcess> start(ChildSpec& spec);
   static ipc::Result<ChildProcess> start(HelperSpec& spec);
   static ipc::Result<ChildProcess> run(const std::string& name, jail::Plan& plan, bool jailed,
@@ -101,6 +101,7 @@ class ChildProcess {
   std::string name_;
   pid_t pid_ = -1;
   ipc::UniqueFd pidfd_;
+  bool jailed_;
   std::uint64_t started_us_ = ipc::monotonic_ns() / 1000;
   std::optional<Exit> exit_;
 };
