@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 
+#include "tests/support/calls.h"
 #include "tests/support/catch.h"
 #include "tests/support/policies.h"
 #include "tests/support/verdict.h"
@@ -16,7 +17,10 @@ using sandbox::Filter;
 using sandbox::Rule;
 using sandbox::Slots;
 using support::killed_by;
+using support::kLastCall;
 using support::kPolicies;
+using support::kProbes;
+using support::kX32;
 
 namespace {
 
@@ -25,13 +29,6 @@ namespace {
 #else
 #define NEEDS_FILTERS static_cast<void>(0)
 #endif
-
-constexpr long kLastCall = 480;
-constexpr long kX32 = 0x40000000;
-
-// uretprobe(2) and uprobe(2): since Linux 6.14 and 6.18 no filter is asked about them. They are for the
-// kernel's own trampolines, and refuse a call from anywhere else.
-constexpr long kProbes[] = {335, 336};
 
 using Arguments = std::array<std::uint64_t, 6>;
 // Wrong for every call that has arguments: none blocks or does anything.
@@ -111,12 +108,8 @@ SCENARIO("filter: every x32 call kills the process, listed or not", "[filter]") 
 
 SCENARIO("filter: a call by int 0x80 kills the process", "[filter]") {
   NEEDS_FILTERS;
-  // 32-bit numbers: 1 is exit, 20 is getpid; 4, 6, 91 and 252 are numbers that have another meaning in our tables.
-  const auto by_interrupt = [](std::uint32_t number) {
-    std::uint32_t result = number;
-    asm volatile("int $0x80" : "+a"(result) : "b"(0), "c"(0), "d"(0) : "memory", "r8", "r9", "r10", "r11");
-  };
-  if (killed_by([&] { by_interrupt(20); }) != 0) SKIP_TEST("this kernel has no 32-bit calls");
+  // 1 is exit, 20 is getpid; 4, 6, 91 and 252 are numbers that have another meaning in our tables.
+  if (!support::has_int80()) SKIP_TEST("this kernel has no 32-bit calls");
   const auto policy = GENERATE(from_range(kPolicies));
   const Filter filter = Filter::compile(policy.rules, support::all_slots()).value();
   for (const std::uint32_t number : {1u, 4u, 6u, 20u, 91u, 202u, 231u, 252u}) {
@@ -124,7 +117,7 @@ SCENARIO("filter: a call by int 0x80 kills the process", "[filter]") {
     CHECK(killed_by([&] {
             give_up_rights();
             if (!filter.enter()) ::_exit(0);
-            by_interrupt(number);
+            support::call_by_int80(number);
             ::syscall(SYS_exit_group, 0);
           }) == SIGSYS);
   }

@@ -3,14 +3,13 @@
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 
-#include <fstream>
 #include <map>
 #include <set>
-#include <sstream>
 
 #include "sandbox/linux_kvm.h"
 #include "tests/support/bpf.h"
 #include "tests/support/catch.h"
+#include "tests/support/golden_tables.h"
 #include "tests/support/policies.h"
 #include "tests/support/tables.h"
 
@@ -44,18 +43,10 @@ std::string all_tables() {
   return text;
 }
 
-std::string golden() {
-  std::ifstream file(BULKHEAD_GOLDEN_TABLES);
-  std::ostringstream text;
-  for (std::string line; std::getline(file, line);)
-    if (!line.starts_with('#')) text << line << "\n";
-  return text.str();
-}
-
 }  // namespace
 
 SCENARIO("reach: the tables are those of golden/tables.txt", "[reach]") {
-  CHECK(all_tables() == golden());
+  CHECK(all_tables() == support::golden_tables());
 }
 
 SCENARIO("reach: of all ioctls on all descriptors a process may make those few", "[reach]") {
