@@ -1,7 +1,7 @@
 // A guest without an operating system that does everything wrong that it can: reads and writes at random to every
 // register, port, ring and doorbell. 32-bit protected mode without paging, as a PVH kernel is entered. Of its command
 // line "seed=N" repeats a run. It tells how far it is on the serial port, "ops N", and never ends by itself: it leaves
-// out what would switch the machine off.
+// out what would switch the machine off. Where there is no device it says so, and waits.
 using u8 = unsigned char;
 using u16 = unsigned short;
 using u32 = unsigned int;
@@ -230,6 +230,8 @@ extern "C" [[noreturn]] void payload(u32 info) {
   state = 0x9e3779b97f4a7c15 * (seed_of(reinterpret_cast<const char*>(at<u32>(info + 24))) + 1ull);
   put("hostile guest\n");
   while (at<u16>(config_of(devices + 1)) != 0xffff) ++devices;
+  if (devices == 0) put("no device to attack\n");
+  while (devices == 0) asm volatile("hlt");
   for (u32 device = 1; device <= devices; ++device) start_device(device);
   for (u32 ops = 0;; ++ops) {
     if (ops % 512 == 0) {
