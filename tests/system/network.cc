@@ -7,12 +7,6 @@ namespace {
 
 const std::string kScratch = "mountpoint -q /mnt || mount -t tmpfs none /mnt; cd /mnt; ";
 
-// Sends them, and leaves their sum in the folder.
-std::string pour(std::uint64_t bytes, const std::string& folder, const std::string& to) {
-  return "cd " + folder + "; rm -f pipe; mkfifo pipe; busybox md5sum <pipe >sum & cd " + folder + "; head -c " +
-         std::to_string(bytes) + " /dev/urandom | tee pipe | busybox nc " + to + "; wait";
-}
-
 }  // namespace
 
 Outcome host(const std::string& command, Seconds limit) {
@@ -57,16 +51,6 @@ std::string guest_hears(GuestShell& guest, const std::string& command, const std
     return "(it does not listen)";
   if (host(command, limit).status != 0) return "(nobody sent)";
   return guest.run("wait; cat /mnt/heard", limit);
-}
-
-bool pours_in(GuestShell& guest, std::uint64_t bytes, const std::string& folder, const std::string& to, Seconds limit) {
-  const std::string got = guest_hears(guest, pour(bytes, folder, to), "busybox md5sum", limit);
-  return got == host("cat " + folder + "/sum").output;
-}
-
-bool pours_out(GuestShell& guest, std::uint64_t bytes, const std::string& to, Seconds limit) {
-  const std::string got = host_hears(guest, pour(bytes, "/mnt", to), "md5sum", limit);
-  return got == guest.run("cat /mnt/sum");
 }
 
 }  // namespace system_test

@@ -1,7 +1,6 @@
 // What tests of guests' networks have in common. The host's side is Debian's BusyBox: one static program.
 #pragma once
 
-#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -26,11 +25,5 @@ std::string host_hears(GuestShell& guest, const std::string& command, const std:
                        Seconds limit = kAnswer);
 std::string guest_hears(GuestShell& guest, const std::string& command, const std::string& filter = "cat",
                         Seconds limit = kAnswer);
-
-// So many bytes that nobody has seen before go to the guest's port 7, or to the host's port 9, and come as they were.
-// `to` is address and port, as nc takes them; `folder` is a host's for scratch.
-inline constexpr std::uint64_t kGigabyte = 1 << 30;
-bool pours_in(GuestShell& guest, std::uint64_t bytes, const std::string& folder, const std::string& to, Seconds limit);
-bool pours_out(GuestShell& guest, std::uint64_t bytes, const std::string& to, Seconds limit);
 
 }  // namespace system_test
