@@ -237,8 +237,9 @@ Result<UniqueFd> Spawner::reach_passt(Card& card) {
   if (!place) return ipc::failure(ECHILD, "passt has ended");
   const auto exit = TRY(place->exit_status());
   if (!exit) return card.socket->connect();
-  const bool killed = exit->kind == sandbox::Exit::Kind::Killed;
-  return ipc::failure(ECHILD, "passt: " + (killed ? exit->describe() : card.socket->last_words()));
+  const std::string words = card.socket->last_words();
+  const bool said_why = exit->kind == sandbox::Exit::Kind::Exited && !words.empty();
+  return ipc::failure(ECHILD, "passt: " + (said_why ? words : exit->describe()));
 }
 
 void Spawner::unplug(Card& card) {
