@@ -15,6 +15,7 @@ class ConnectedWay : public WayOut {
  public:
   ipc::Result<std::vector<ipc::UniqueFd>> attach(Link link) final {
     link_ = std::move(link);
+    said_.clear();
     std::vector<ipc::UniqueFd> ends;
     if (auto end = TRY(connect())) ends.push_back(std::move(*end));
     return ends;
@@ -34,15 +35,15 @@ class ConnectedWay : public WayOut {
   virtual void disconnect() {}
 
   void give(ipc::UniqueFd end) {
+    said_.clear();
     if (link_) link_(std::move(end));
   }
-  // In a second, and each second until there is a connection or who listens for one. What is in the way is said once.
-  void again(const std::string& said = {}, std::chrono::milliseconds wait = std::chrono::seconds(1)) {
-    const auto armed = retry_.after(wait, [this, said] {
+  // After `wait`, and each second until there is a connection or who listens for one. What is in the way is said once.
+  void again(const std::string& why = {}, std::chrono::milliseconds wait = std::chrono::seconds(1)) {
+    if (!why.empty() && std::exchange(said_, why) != why) tell(why);
+    const auto armed = retry_.after(wait, [this] {
       auto end = connect();
-      const std::string why = end ? "" : ipc::describe(end.error());
-      if (why != said && !end) tell(why);
-      if (!end) return again(why);
+      if (!end) return again(ipc::describe(end.error()));
       if (*end) give(std::move(**end));
     });
     if (!armed) tell(ipc::describe(armed.error()));
@@ -53,6 +54,7 @@ class ConnectedWay : public WayOut {
 
  private:
   const std::string machine_, name_;
+  std::string said_;
   Link link_;
   ipc::Timer retry_;
 };

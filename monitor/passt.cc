@@ -26,21 +26,15 @@ class UserWay final : public ConnectedWay {
   Result<std::optional<UniqueFd>> connect() override {
     if (!process_) process_.emplace(TRY(spawner_.run_passt(card_)));
     auto end = spawner_.plug(card_);
-    if (end) said_.clear();
     if (end) return std::optional(std::move(end->socket));
-    end.error().code == EAGAIN ? again({}, kToListen) : start_again(printable(end.error().context));
+    if (end.error().code != EAGAIN) process_.reset();
+    process_ ? again({}, kToListen) : again(printable(end.error().context) + ", and is started again");
     return std::optional<UniqueFd>();
-  }
-  void start_again(const std::string& why) {
-    if (std::exchange(said_, why) != why) tell(why + ", and is started again");
-    process_.reset();
-    again();
   }
 
   Spawner& spawner_;
   const std::size_t card_;
   std::optional<Spawner::Process> process_;  // outlasts our back ends, and so do its connections to others
-  std::string said_;                         // of the ends since it last served
 };
 
 }  // namespace
