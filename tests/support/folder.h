@@ -13,7 +13,14 @@ class Folder {
   Folder() : path_((std::filesystem::temp_directory_path() / "bulkhead-XXXXXX").string()) {
     if (::mkdtemp(path_.data()) == nullptr) throw std::runtime_error("mkdtemp " + path_);
   }
-  ~Folder() { std::filesystem::remove_all(path_); }
+  // A process that has just ended may still remove what it made there: what goes meanwhile is an error.
+  ~Folder() {
+    std::error_code error;
+    for (int tries = 0; tries < 100; ++tries) {
+      std::filesystem::remove_all(path_, error);
+      if (!error) return;
+    }
+  }
   Folder(const Folder&) = delete;
   Folder& operator=(const Folder&) = delete;
 
