@@ -1,7 +1,9 @@
 #include "ipc/event_loop.h"
 
 #include <sys/eventfd.h>
+#include <unistd.h>
 
+#include "ipc/unix_socket.h"
 #include "tests/support/catch.h"
 
 using ipc::EventLoop;
@@ -32,6 +34,23 @@ SCENARIO("A readable descriptor calls back until it is unwatched") {
   loop.unwatch(ready);
   REQUIRE(loop.run_once(0));
   CHECK(calls == 2);
+}
+
+SCENARIO("The end of a peer calls back, what it has sent does not") {
+  EventLoop loop = make_loop();
+  auto pair = ipc::StreamPair::make();
+  REQUIRE(pair);
+  int calls = 0;
+  REQUIRE(loop.watch_end(pair->ours, [&] { ++calls; }));
+  REQUIRE(::write(pair->theirs.get(), "x", 1) == 1);
+  REQUIRE(loop.run_once(0));
+  CHECK(calls == 0);
+  pair->theirs = UniqueFd();
+  REQUIRE(loop.run_once(0));
+  CHECK(calls == 1);
+  loop.unwatch(pair->ours);
+  REQUIRE(loop.run_once(0));
+  CHECK(calls == 1);
 }
 
 SCENARIO("A callback may unwatch itself and others that are ready") {
