@@ -33,7 +33,6 @@ using support::kKilledForIt;
 using support::kX32;
 
 constexpr std::uint64_t kHere = static_cast<std::uint64_t>(AT_FDCWD);
-constexpr std::uint64_t kNone = ~0ull;
 
 // Should one be let through, it does no harm: what it takes is not there.
 const Call kWanted[] = {

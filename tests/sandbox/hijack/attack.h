@@ -13,6 +13,8 @@ namespace hijacked {
 
 using support::Call;
 
+inline constexpr std::uint64_t kNone = ~0ull;  // no descriptor, no process
+
 // Every number that `listed` has not, by `syscall`.
 std::vector<Call> unlisted(const std::set<long>& listed);
 // Every number up to support::kLastCall as one of x32, and as one of 32 bits; listed or not.

@@ -107,18 +107,21 @@ Process next_sealed(const Loaded& machine, const Process& last) {
 
 }  // namespace
 
-std::string try_on_vcpu_host(std::size_t thread, const Call& call) {
-  VcpuHost victim;
-  std::string wrong = complaint(call, hijack(threads_of(victim.pid()).at(thread), call));
-  return wrong.empty() ? victim.wrong_end(call) : wrong;
+std::vector<std::string> wrong_of_vcpu_host(const VcpuHostThread& thread, const std::vector<Call>& calls) {
+  return complaints(calls, [&](const Call& call) {
+    VcpuHost victim;
+    std::string wrong = complaint(call, hijack(threads_of(victim.pid()).at(thread.index), call));
+    return wrong.empty() ? victim.wrong_end(call) : wrong;
+  });
 }
 
-std::vector<Call> requests_of_vcpu_host(std::size_t thread) {
+std::vector<Call> requests_of_vcpu_host(const VcpuHostThread& thread) {
   const VcpuHost victim;
   std::vector<Call> calls = requests(victim.pid());
   for (const auto& [fd, file] : descriptors_of(victim.pid()))
     if (const std::string vcpu = "anon_inode:kvm-vcpu:"; file.starts_with(vcpu))
-      if (kFirstVcpu + std::stoul(file.substr(vcpu.size())) != thread) calls.push_back({SYS_ioctl, {fd, KVM_RUN}});
+      if (kFirstVcpu.index + std::stoul(file.substr(vcpu.size())) != thread.index)
+        calls.push_back({SYS_ioctl, {fd, KVM_RUN}});
   return calls;
 }
 

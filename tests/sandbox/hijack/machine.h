@@ -9,15 +9,19 @@
 
 namespace hijacked {
 
-// vcpu-host's threads, in their order.
-inline constexpr std::size_t kEventLoop = 0;
-inline constexpr std::size_t kFirstVcpu = 1;
+// One of vcpu-host's threads, in their order, and the table it has in golden/tables.txt.
+struct VcpuHostThread {
+  std::size_t index;
+  std::string table;
+};
+inline const VcpuHostThread kEventLoop{0, "event loop"};
+inline const VcpuHostThread kFirstVcpu{1, "vcpu"};
 
-// vcpu-host's thread makes the call in a machine of two vCPUs: what is wrong with what comes of it. It dies with its
+// vcpu-host's thread makes each, in a machine of two vCPUs: what is wrong with what comes of it. It dies with its
 // machine, and the monitor tells why.
-std::string try_on_vcpu_host(std::size_t thread, const Call& call);
+std::vector<std::string> wrong_of_vcpu_host(const VcpuHostThread& thread, const std::vector<Call>& calls);
 // What a vcpu-host holds: requests() on it, and to run a vCPU by the other's thread or by none.
-std::vector<Call> requests_of_vcpu_host(std::size_t thread);
+std::vector<Call> requests_of_vcpu_host(const VcpuHostThread& thread);
 
 // The monitor makes it, confined and with children: it dies, and they go.
 std::string try_on_monitor(const Call& call);

@@ -18,12 +18,6 @@ using support::golden_calls;
 using support::hijack;
 using support::kKilledForIt;
 
-namespace {
-
-constexpr std::uint64_t kNone = ~0ull;
-
-}  // namespace
-
 SCENARIO("hijack: a sealed back end ends by any call of any of its threads that its table does not list", "[hijack]") {
   NEEDS_REACH();
   const Program program = GENERATE(kBlk, kNet);
